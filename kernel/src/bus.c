@@ -1,0 +1,490 @@
+/*
+ * bus.c - the public functions: joins loop, router and supervisor, and hands to the
+ * host what is for it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client.h"
+#include "config.h"
+#include "loop.h"
+#include "router.h"
+#include "stdio_bus.h"
+#include "supervisor.h"
+#include "sys.h"
+
+/* Lines on their way to the host: texts and records, side by side. */
+typedef struct delivery {
+    buffer_t text;
+    buffer_t records; /* stdio_bus_line_t */
+} delivery_t;
+
+struct stdio_bus {
+    stdio_bus_options_t options; /* its strings are not used after create */
+    stdio_bus_on_batch_fn on_batch;
+    stdio_bus_on_worker_event_fn on_worker_event;
+    config_t config;
+    pool_t *pools;
+    loop_t *loop;
+    router_t router;
+    supervisor_t supervisor;
+    stdio_bus_state_t state;
+    client_t *host; /* the first of router.clients */
+    int32_t next_client_id;
+    delivery_t collecting; /* filled now */
+    delivery_t delivering; /* in the host's hands; callbacks may cause further lines */
+};
+
+const char *stdio_bus_version(void) {
+    return STDIO_BUS_VERSION;
+}
+
+int stdio_bus_abi(void) {
+    return STDIO_BUS_ABI;
+}
+
+size_t stdio_bus_sizeof(int what) {
+    switch (what) {
+    case STDIO_BUS_SIZEOF_OPTIONS: return sizeof(stdio_bus_options_t);
+    case STDIO_BUS_SIZEOF_STATS: return sizeof(stdio_bus_stats_t);
+    case STDIO_BUS_SIZEOF_LINE: return sizeof(stdio_bus_line_t);
+    case STDIO_BUS_SIZEOF_WORKER_INFO: return sizeof(stdio_bus_worker_info_t);
+    case STDIO_BUS_SIZEOF_WORKER_EVENT: return sizeof(stdio_bus_worker_event_t);
+    default: return 0;
+    }
+}
+
+const char *stdio_bus_worker_state_name(int state) {
+    switch (state) {
+    case STDIO_BUS_WORKER_STARTING: return "starting";
+    case STDIO_BUS_WORKER_READY: return "ready";
+    case STDIO_BUS_WORKER_BACKOFF: return "backoff";
+    case STDIO_BUS_WORKER_STOPPING: return "stopping";
+    case STDIO_BUS_WORKER_STOPPED: return "stopped";
+    case STDIO_BUS_WORKER_FAILED: return "failed";
+    default: return "unknown";
+    }
+}
+
+/* ---- towards the host ---------------------------------------------------------- */
+
+static void report_error(stdio_bus_t *bus, int code, const char *message) {
+    if (bus->options.on_error) bus->options.on_error(bus, code, message, bus->options.user_data);
+}
+
+static void log_line(void *context, int level, const char *message) {
+    stdio_bus_t *bus = context;
+    if (bus->options.on_log && level >= bus->options.log_level)
+        bus->options.on_log(bus, level, message, bus->options.user_data);
+}
+
+static void on_supervisor_event(void *context, worker_t *worker, const supervisor_event_t *event) {
+    stdio_bus_t *bus = context;
+    int32_t id = worker->target.worker_id;
+    if (strcmp(event->kind, "failed") == 0) report_error(bus, STDIO_BUS_ERR_WORKER, event->reason);
+    if (bus->options.on_worker) bus->options.on_worker(bus, id, event->kind, bus->options.user_data);
+    if (!bus->on_worker_event) return;
+    stdio_bus_worker_event_t detail = {
+        .kind = event->kind,
+        .pool = worker->target.pool->config->id,
+        .reason = event->reason,
+        .stderr_tail = event->stderr_tail,
+        .worker_id = id,
+        .pid = (int32_t)event->pid,
+        .exit_code = event->exit_code,
+        .signal = event->signal,
+    };
+    bus->on_worker_event(bus, &detail, bus->options.user_data);
+}
+
+static void to_client(void *context, client_t *client, int32_t worker_id, const piece_t *pieces, size_t count) {
+    stdio_bus_t *bus = context;
+    delivery_t *d = &bus->collecting;
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) len += pieces[i].len;
+    stdio_bus_line_t record = {.length = (uint32_t)len, .worker_id = worker_id, .client_id = client->id};
+    if (!buffer_reserve(&d->text, len + 1) || !buffer_append(&d->records, &record, sizeof record)) {
+        report_error(bus, STDIO_BUS_ERR_BUFFER, "a message for the host was lost: no memory");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) buffer_append(&d->text, pieces[i].text, pieces[i].len);
+    buffer_append(&d->text, "\n", 1);
+    if (d->records.len == sizeof record) loop_wake(bus->loop);
+}
+
+static void deliver(stdio_bus_t *bus) {
+    if (!bus->collecting.records.len) return;
+    delivery_t full = bus->collecting;
+    bus->collecting = bus->delivering;
+    bus->delivering = full;
+    const stdio_bus_line_t *lines = (const void *)buffer_bytes(&full.records);
+    const char *text = buffer_bytes(&full.text);
+    size_t count = full.records.len / sizeof *lines;
+    if (bus->on_batch) {
+        bus->on_batch(bus, text, full.text.len, lines, count, bus->options.user_data);
+    } else if (bus->options.on_message) {
+        for (size_t i = 0; i < count; i++) {
+            bus->options.on_message(bus, text, lines[i].length, bus->options.user_data);
+            text += lines[i].length + 1;
+        }
+    }
+    buffer_consume(&bus->delivering.text, full.text.len);
+    buffer_consume(&bus->delivering.records, full.records.len);
+}
+
+/* ---- towards the workers ------------------------------------------------------- */
+
+static bool to_worker(void *context, target_t *target, const piece_t *pieces, size_t count) {
+    (void)context;
+    return worker_queue(list_entry(target, worker_t, target), pieces, count);
+}
+
+static void handshake_done(void *context, target_t *target, const char *error) {
+    (void)context;
+    supervisor_handshake_done(list_entry(target, worker_t, target), error);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static void refuse_options(const stdio_bus_options_t *options, int code, const char *message) {
+    if (options->on_error) options->on_error(NULL, code, message, options->user_data);
+}
+
+static int load_config(const stdio_bus_options_t *options, config_t *config, char error[CONFIG_ERROR_SIZE]) {
+    if (!options->config_path == !options->config_json) {
+        snprintf(error, CONFIG_ERROR_SIZE, "exactly one of config_path and config_json must be set");
+        return STDIO_BUS_ERR_CONFIG;
+    }
+    if (options->listener.mode != STDIO_BUS_LISTEN_NONE) {
+        snprintf(error, CONFIG_ERROR_SIZE, "listener.mode: this build has no listener, use STDIO_BUS_LISTEN_NONE");
+        return STDIO_BUS_ERR_NOTSUP;
+    }
+    if (options->config_path) return config_read(options->config_path, config, error);
+    return config_parse(options->config_json, strlen(options->config_json), config, error);
+}
+
+static client_t *add_client(stdio_bus_t *bus, pool_t *default_pool) {
+    client_t *client = sys_malloc(sizeof *client);
+    if (!client) return NULL;
+    client_init(client, bus->next_client_id++, default_pool, (size_t)bus->config.limits.max_input_buffer);
+    router_add_client(&bus->router, client);
+    return client;
+}
+
+static bool assemble(stdio_bus_t *bus) {
+    static const router_ops_t router_ops = {to_worker, to_client, handshake_done};
+    static const supervisor_ops_t supervisor_ops = {on_supervisor_event, log_line};
+    size_t count = bus->config.pool_count;
+    router_init(&bus->router, &router_ops, bus, &bus->config.limits);
+    bus->pools = sys_calloc(count, sizeof *bus->pools);
+    bus->loop = loop_open();
+    if (!bus->pools || !bus->loop) return false;
+    bus->router.pools = bus->pools;
+    bus->router.pool_count = count;
+    for (size_t i = 0; i < count; i++) pool_init(&bus->pools[i], &bus->config.pools[i]);
+    bus->host = add_client(bus, &bus->pools[0]);
+    return bus->host && supervisor_init(&bus->supervisor, bus->loop, &bus->router, &bus->config, bus->pools,
+                                        &supervisor_ops, bus);
+}
+
+stdio_bus_t *stdio_bus_create(const stdio_bus_options_t *options) {
+    char error[CONFIG_ERROR_SIZE];
+    config_t config;
+    if (!options) return NULL;
+    int code = load_config(options, &config, error);
+    if (code != STDIO_BUS_OK) {
+        refuse_options(options, code, error);
+        return NULL;
+    }
+    stdio_bus_t *bus = sys_calloc(1, sizeof *bus);
+    if (!bus) {
+        config_free(&config);
+        refuse_options(options, STDIO_BUS_ERR_BUFFER, "no memory for a bus");
+        return NULL;
+    }
+    bus->options = *options;
+    bus->config = config;
+    delivery_t *deliveries[] = {&bus->collecting, &bus->delivering};
+    for (int i = 0; i < 2; i++) {
+        buffer_init(&deliveries[i]->text, SIZE_MAX / 2);
+        buffer_init(&deliveries[i]->records, SIZE_MAX / 2);
+    }
+    if (assemble(bus)) return bus;
+    int saved = errno;
+    stdio_bus_destroy(bus);
+    snprintf(error, sizeof error, "a bus cannot be set up: %s", strerror(saved));
+    refuse_options(options, STDIO_BUS_ERR, error);
+    return NULL;
+}
+
+void stdio_bus_destroy(stdio_bus_t *bus) {
+    if (!bus) return;
+    supervisor_free(&bus->supervisor);
+    router_refuse_waiting(&bus->router);
+    list_t *link;
+    while ((link = list_first(&bus->router.clients))) {
+        client_t *client = list_entry(link, client_t, link);
+        router_remove_client(&bus->router, client);
+        client_free(client);
+        sys_free(client);
+    }
+    router_free(&bus->router);
+    for (size_t i = 0; bus->pools && i < bus->config.pool_count; i++) pool_free(&bus->pools[i]);
+    sys_free(bus->pools);
+    if (bus->loop) loop_close(bus->loop);
+    buffer_free(&bus->collecting.text);
+    buffer_free(&bus->collecting.records);
+    buffer_free(&bus->delivering.text);
+    buffer_free(&bus->delivering.records);
+    config_free(&bus->config);
+    sys_free(bus);
+}
+
+static void update_state(stdio_bus_t *bus) {
+    if (bus->state == STDIO_BUS_STATE_STARTING && supervisor_settled(&bus->supervisor))
+        bus->state = STDIO_BUS_STATE_RUNNING;
+    if (bus->state == STDIO_BUS_STATE_STOPPING && supervisor_stopped(&bus->supervisor))
+        bus->state = STDIO_BUS_STATE_STOPPED;
+}
+
+int stdio_bus_start(stdio_bus_t *bus) {
+    if (bus->state != STDIO_BUS_STATE_CREATED) return STDIO_BUS_ERR_STATE;
+    bus->state = STDIO_BUS_STATE_STARTING;
+    supervisor_start(&bus->supervisor);
+    supervisor_flush(&bus->supervisor);
+    update_state(bus);
+    for (size_t i = 0; i < bus->config.pool_count; i++)
+        if (!bus->pools[i].failed) return STDIO_BUS_OK;
+    bus->state = STDIO_BUS_STATE_STOPPED;
+    return STDIO_BUS_ERR_WORKER;
+}
+
+int stdio_bus_step(stdio_bus_t *bus, int timeout_ms) {
+    if (bus->state == STDIO_BUS_STATE_CREATED) return STDIO_BUS_ERR_STATE;
+    int handled = 0;
+    if (bus->state != STDIO_BUS_STATE_STOPPED) {
+        handled = loop_run(bus->loop, bus->collecting.records.len ? 0 : timeout_ms);
+        if (handled < 0) {
+            report_error(bus, STDIO_BUS_ERR, strerror(errno));
+            return STDIO_BUS_ERR;
+        }
+        supervisor_flush(&bus->supervisor);
+        update_state(bus);
+    }
+    deliver(bus);
+    return handled;
+}
+
+int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec) {
+    switch (bus->state) {
+    case STDIO_BUS_STATE_CREATED: bus->state = STDIO_BUS_STATE_STOPPED; return STDIO_BUS_OK;
+    case STDIO_BUS_STATE_STARTING:
+    case STDIO_BUS_STATE_RUNNING: break;
+    default: return STDIO_BUS_OK;
+    }
+    uint64_t seconds = timeout_sec < 0 ? (uint64_t)bus->config.limits.drain_timeout_sec : (uint64_t)timeout_sec;
+    bus->state = STDIO_BUS_STATE_STOPPING;
+    supervisor_stop(&bus->supervisor, seconds * 1000);
+    loop_wake(bus->loop);
+    return STDIO_BUS_OK;
+}
+
+/* ---- messages in ------------------------------------------------------------------ */
+
+static bool takes_messages(const stdio_bus_t *bus) {
+    return bus->state == STDIO_BUS_STATE_STARTING || bus->state == STDIO_BUS_STATE_RUNNING;
+}
+
+int stdio_bus_ingest(stdio_bus_t *bus, const char *msg, size_t len) {
+    if (!takes_messages(bus)) return STDIO_BUS_ERR_STATE;
+    if (!msg || !len || memchr(msg, '\n', len)) return STDIO_BUS_ERR_INVALID;
+    if (len > (size_t)bus->config.limits.max_input_buffer) return STDIO_BUS_ERR_BUFFER;
+    int code = router_client_line(&bus->router, bus->host, msg, len, false);
+    supervisor_flush(&bus->supervisor);
+    return code;
+}
+
+static client_t *find_client(const stdio_bus_t *bus, int client_id) {
+    if (client_id == STDIO_BUS_HOST_CLIENT) return bus->host;
+    const list_t *clients = &bus->router.clients;
+    for (list_t *link = list_first(clients); link; link = list_next(clients, link)) {
+        client_t *client = list_entry(link, client_t, link);
+        if (client->id == client_id) return client;
+    }
+    return NULL;
+}
+
+int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len) {
+    if (!takes_messages(bus) && bus->state != STDIO_BUS_STATE_STOPPING) return STDIO_BUS_ERR_STATE;
+    client_t *client = find_client(bus, client_id);
+    if (!client) return STDIO_BUS_ERR_ENOTFOUND;
+    line_t line;
+    line_result_t result;
+    line_feed(&client->lines, data, len);
+    while ((result = line_next(&client->lines, &line)) != LINE_MORE) {
+        if (result == LINE_READY) router_client_line(&bus->router, client, line.text, line.len, true);
+        else router_client_too_long(&bus->router, client, &line);
+    }
+    supervisor_flush(&bus->supervisor);
+    return STDIO_BUS_OK;
+}
+
+int stdio_bus_set_on_batch(stdio_bus_t *bus, stdio_bus_on_batch_fn fn) {
+    bus->on_batch = fn;
+    return STDIO_BUS_OK;
+}
+
+int stdio_bus_set_on_worker_event(stdio_bus_t *bus, stdio_bus_on_worker_event_fn fn) {
+    bus->on_worker_event = fn;
+    return STDIO_BUS_OK;
+}
+
+static pool_t *find_pool(const stdio_bus_t *bus, const char *id) {
+    for (size_t i = 0; i < bus->config.pool_count; i++)
+        if (strcmp(bus->config.pools[i].id, id) == 0) return &bus->pools[i];
+    return NULL;
+}
+
+int stdio_bus_client_open(stdio_bus_t *bus, const char *pool_id) {
+    pool_t *pool = pool_id ? find_pool(bus, pool_id) : &bus->pools[0];
+    if (!pool) return STDIO_BUS_ERR_ENOTFOUND;
+    if (!bus->on_batch) return STDIO_BUS_ERR_STATE; /* on_message cannot say whose a message is */
+    client_t *client = add_client(bus, pool);
+    return client ? client->id : STDIO_BUS_ERR_BUFFER;
+}
+
+int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
+    client_t *client = client_id == STDIO_BUS_HOST_CLIENT ? NULL : find_client(bus, client_id);
+    if (!client) return STDIO_BUS_ERR_ENOTFOUND;
+    router_remove_client(&bus->router, client);
+    client_free(client);
+    sys_free(client);
+    supervisor_flush(&bus->supervisor);
+    return STDIO_BUS_OK;
+}
+
+/* ---- looking in ------------------------------------------------------------------- */
+
+stdio_bus_state_t stdio_bus_get_state(const stdio_bus_t *bus) {
+    return bus->state;
+}
+
+int stdio_bus_worker_count(const stdio_bus_t *bus) {
+    int count = 0;
+    for (size_t i = 0; i < bus->supervisor.worker_count; i++) count += bus->supervisor.workers[i]->pid != 0;
+    return count;
+}
+
+int stdio_bus_session_count(const stdio_bus_t *bus) {
+    return (int)bus->router.sessions.count;
+}
+
+int stdio_bus_pending_count(const stdio_bus_t *bus) {
+    return (int)bus->router.pendings.calls;
+}
+
+int stdio_bus_client_count(const stdio_bus_t *bus) {
+    (void)bus; /* external clients come through a listener */
+    return 0;
+}
+
+int stdio_bus_get_poll_fd(const stdio_bus_t *bus) {
+    return loop_fd(bus->loop);
+}
+
+void stdio_bus_get_stats(const stdio_bus_t *bus, stdio_bus_stats_t *out) {
+    const router_t *router = &bus->router;
+    *out = (stdio_bus_stats_t){
+        .messages_in = router->messages_in,
+        .messages_out = router->messages_out,
+        .bytes_in = router->bytes_in,
+        .bytes_out = router->bytes_out,
+        .worker_restarts = bus->supervisor.restarts,
+        .routing_errors = router->routing_errors,
+    };
+}
+
+static stdio_bus_worker_state_t public_state(worker_state_t state) {
+    switch (state) {
+    case WORKER_STARTING: return STDIO_BUS_WORKER_STARTING;
+    case WORKER_READY: return STDIO_BUS_WORKER_READY;
+    case WORKER_BACKOFF: return STDIO_BUS_WORKER_BACKOFF;
+    case WORKER_DYING:
+    case WORKER_STOPPING: return STDIO_BUS_WORKER_STOPPING;
+    case WORKER_FAILED: return STDIO_BUS_WORKER_FAILED;
+    default: return STDIO_BUS_WORKER_STOPPED;
+    }
+}
+
+int stdio_bus_get_workers(const stdio_bus_t *bus, stdio_bus_worker_info_t *out, int capacity) {
+    int count = (int)bus->supervisor.worker_count;
+    uint64_t now = sys_now_ms();
+    for (int i = 0; i < count && i < capacity; i++) {
+        const worker_t *worker = bus->supervisor.workers[i];
+        out[i] = (stdio_bus_worker_info_t){
+            .pool = worker->target.pool->config->id,
+            .id = worker->target.worker_id,
+            .pid = (int32_t)worker->pid,
+            .state = public_state(worker->state),
+            .in_flight = (int32_t)worker->target.in_flight,
+            .restarts = worker->restarts,
+            .uptime_ms = worker->pid ? now - worker->started_at : 0,
+            .bytes_in = worker->bytes_in,
+            .bytes_out = worker->bytes_out,
+        };
+    }
+    return count;
+}
+
+/* ---- workers and pools at run time -------------------------------------------------- */
+
+static int pause_worker(stdio_bus_t *bus, int worker_id, bool paused) {
+    worker_t *worker = supervisor_find(&bus->supervisor, worker_id);
+    if (!worker) return STDIO_BUS_ERR_ENOTFOUND;
+    worker_pause(worker, paused);
+    return STDIO_BUS_OK;
+}
+
+int stdio_bus_pause_worker(stdio_bus_t *bus, int worker_id) {
+    return pause_worker(bus, worker_id, true);
+}
+
+int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id) {
+    return pause_worker(bus, worker_id, false);
+}
+
+static int not_supported(stdio_bus_t *bus, const char *function) {
+    char message[128];
+    snprintf(message, sizeof message, "%s: not supported by version " STDIO_BUS_VERSION, function);
+    report_error(bus, STDIO_BUS_ERR_NOTSUP, message);
+    return STDIO_BUS_ERR_NOTSUP;
+}
+
+int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances) {
+    (void)pool_id;
+    (void)instances;
+    return not_supported(bus, __func__);
+}
+
+int stdio_bus_restart_pool(stdio_bus_t *bus, const char *pool_id) {
+    (void)pool_id;
+    return not_supported(bus, __func__);
+}
+
+int stdio_bus_register_embedded_worker(stdio_bus_t *bus, int fd_to_worker, int fd_from_worker, const char *pool_id) {
+    (void)fd_to_worker;
+    (void)fd_from_worker;
+    (void)pool_id;
+    return not_supported(bus, __func__);
+}
+
+int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id) {
+    (void)worker_id;
+    return not_supported(bus, __func__);
+}
+
+int stdio_bus_get_listener_port(const stdio_bus_t *bus) {
+    (void)bus;
+    return STDIO_BUS_ERR_NOTSUP;
+}

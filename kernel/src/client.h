@@ -1,0 +1,30 @@
+/*
+ * client.h - whoever sends messages into the bus, as the router sees it: a space of
+ * ids, tokens and sessions, and what it has under way.
+ */
+#ifndef STDIO_BUS_CLIENT_H
+#define STDIO_BUS_CLIENT_H
+
+#include <stdint.h>
+
+#include "line.h"
+#include "list.h"
+#include "pool.h"
+
+typedef struct client {
+    list_t link; /* in the bus's list */
+    int32_t id;
+    pool_t *default_pool; /* for messages that name none */
+    list_t pending;       /* pending_t.of_client: in both directions */
+    list_t sessions;      /* session_t.of_client */
+    uint64_t mark;        /* the router's, to deliver a broadcast once */
+    line_reader_t lines;  /* its stream */
+} client_t;
+
+/* Bytes kept of either end of an over-long line, to find its id in. */
+#define CLIENT_LINE_KEEP 512
+
+void client_init(client_t *client, int32_t id, pool_t *default_pool, size_t max_line);
+void client_free(client_t *client); /* nothing may be pending or bound */
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * config.h - the configuration document, checked and in C form.
+ *
+ * Every mistake is one sentence that names the field; a document with a mistake
+ * yields nothing.
+ */
+#ifndef STDIO_BUS_CONFIG_H
+#define STDIO_BUS_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "profile.h"
+
+/* All memory belongs to the config_t. */
+typedef struct config_handshake {
+    char *method;              /* of the request; NULL: no handshake */
+    char *params;              /* JSON text, or NULL */
+    char *notification_method; /* NULL: none */
+    char *notification_params; /* JSON text, or NULL */
+} config_handshake_t;
+
+typedef struct config_pool {
+    char *id;
+    char *command;
+    char **args; /* behind the command's own name; ends with NULL */
+    char **env;  /* "NAME=value" sets, "NAME" drops; ends with NULL */
+    char *cwd;   /* NULL: the bus's own */
+    bool inherit_env;
+    int64_t instances;
+    int64_t max_in_flight; /* 0: no cap */
+    int64_t max_queue;
+    int64_t startup_timeout_sec;
+    const profile_t *profile;
+    config_handshake_t handshake;
+} config_pool_t;
+
+typedef struct config_limits {
+    int64_t max_input_buffer;
+    int64_t max_output_queue;
+    int64_t max_restarts;
+    int64_t restart_window_sec;
+    int64_t drain_timeout_sec;
+    int64_t backpressure_timeout_sec;
+    int64_t max_clients;
+    int64_t max_sessions;
+} config_limits_t;
+
+typedef struct config {
+    config_pool_t *pools;
+    size_t pool_count;
+    config_limits_t limits;
+    struct config_block *blocks; /* the memory behind all of the above */
+} config_t;
+
+#define CONFIG_ERROR_SIZE 512
+#define CONFIG_MAX_FILE (64u * 1024 * 1024)
+
+/* 0, STDIO_BUS_ERR_CONFIG with a sentence in `error`, or STDIO_BUS_ERR_BUFFER without
+ * memory.  The text is not needed afterwards. */
+int config_parse(const char *text, size_t len, config_t *out, char error[CONFIG_ERROR_SIZE]);
+int config_read(const char *path, config_t *out, char error[CONFIG_ERROR_SIZE]);
+void config_free(config_t *config);
+
+#endif

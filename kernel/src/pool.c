@@ -1,0 +1,49 @@
+/* pool.c - see pool.h. */
+#include "pool.h"
+
+#include "sys.h"
+
+void pool_init(pool_t *pool, const config_pool_t *config) {
+    *pool = (pool_t){.config = config};
+    list_init(&pool->queue);
+}
+
+void pool_free(pool_t *pool) {
+    heap_free(&pool->ready);
+    sys_free(pool->handshake_result);
+    sys_free(pool->failure);
+    sys_free(pool->failure_stderr);
+}
+
+void target_init(target_t *target, pool_t *pool, int32_t worker_id) {
+    *target = (target_t){.pool = pool, .worker_id = worker_id};
+    list_init(&target->sent);
+    list_init(&target->queue);
+    list_init(&target->asks);
+    list_init(&target->sessions);
+}
+
+void target_set_ready(target_t *target, bool ready) {
+    target->ready = ready;
+    target->node.key = target->in_flight;
+    if (ready) heap_put(&target->pool->ready, &target->node);
+    else heap_remove(&target->pool->ready, &target->node);
+}
+
+void target_count(target_t *target, int change) {
+    target->in_flight = change > 0 ? target->in_flight + 1 : target->in_flight - 1;
+    target->node.key = target->in_flight;
+    if (change > 0) target->node.order = ++target->pool->uses;
+    if (target->ready) heap_put(&target->pool->ready, &target->node);
+}
+
+bool target_has_room(const target_t *target) {
+    size_t cap = (size_t)target->pool->config->max_in_flight;
+    return target->ready && (!cap || target->in_flight < cap);
+}
+
+target_t *pool_choose(pool_t *pool) {
+    heap_node_t *first = heap_first(&pool->ready);
+    target_t *target = first ? list_entry(first, target_t, node) : NULL;
+    return target && target_has_room(target) ? target : NULL;
+}

@@ -1,0 +1,60 @@
+/*
+ * pool.h - pools and their workers as the router sees them: who is ready, who waits.
+ *
+ * Owns no process and no descriptor; worker.h embeds a target_t for each worker.
+ */
+#ifndef STDIO_BUS_POOL_H
+#define STDIO_BUS_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "heap.h"
+#include "list.h"
+
+typedef struct pool {
+    const config_pool_t *config;
+    heap_t ready;        /* targets that take requests, the least loaded first */
+    uint64_t uses;       /* a clock for round-robin among equals */
+    list_t queue;        /* pending_t.place: requests for any worker, oldest first */
+    size_t queued;       /* requests in this queue and in those of the targets */
+    size_t queued_bytes; /* of their messages */
+    char *handshake_result; /* of the first handshake, JSON text; NULL until then */
+    bool failed;            /* every worker failed for good: `failure` says why */
+    char *failure;          /* one sentence; may be NULL for want of memory */
+    char *failure_stderr;   /* may be NULL */
+} pool_t;
+
+/* The routing side of one worker. */
+typedef struct target {
+    heap_node_t node; /* in pool->ready; key: requests in flight, order: last use */
+    pool_t *pool;
+    int32_t worker_id;
+    bool ready;
+    size_t in_flight;
+    uint64_t accepted; /* bytes given to the worker's queue since its process started */
+    uint64_t written;  /* of those, bytes its pipe has taken */
+    list_t sent;       /* pending_t.place: requests out to this worker */
+    list_t queue;      /* pending_t.place: messages of sessions bound to it, waiting */
+    list_t asks;       /* pending_t.place: the worker's own requests, out to clients */
+    size_t ask_count;
+    list_t sessions;   /* session_t.on_target */
+} target_t;
+
+void pool_init(pool_t *pool, const config_pool_t *config);
+void pool_free(pool_t *pool); /* its queue must be empty */
+
+void target_init(target_t *target, pool_t *pool, int32_t worker_id);
+
+/* Begins and ends the target's part in balancing.  Room in the heap must have been
+ * reserved: heap_reserve(&pool->ready, workers). */
+void target_set_ready(target_t *target, bool ready);
+/* Counts a request in (+1) or out (-1). */
+void target_count(target_t *target, int change);
+/* Whether max_in_flight allows one more. */
+bool target_has_room(const target_t *target);
+/* The worker for a message that may go to any; NULL when none has room. */
+target_t *pool_choose(pool_t *pool);
+
+#endif

@@ -1,0 +1,38 @@
+/* profile.c - see profile.h. */
+#include "profile.h"
+
+#include <string.h>
+
+#include "stdio_bus.h"
+
+/*
+ * mcp: the stateful era of the Model Context Protocol (revisions 2024-11-05 to
+ * 2025-11-25): lifecycle, progress and cancellation as its "Base Protocol" pages say.
+ * Clients of the later, stateless era probe with server/discover and wait long on
+ * silence, so the bus refuses it at once.
+ */
+static const profile_t PROFILES[] = {
+    {.name = "stdiobus", .host_ids = true},
+    {.name = "jsonrpc", .clean = true, .put_back = true},
+    {
+        .name = "mcp",
+        .clean = true,
+        .progress_tokens = true,
+        .cancel_method = "notifications/cancelled",
+        .refused_method = "server/discover",
+        .handshake_method = "initialize",
+        .handshake_params = "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},"
+                            "\"clientInfo\":{\"name\":\"stdiobus\",\"version\":\"" STDIO_BUS_VERSION "\"}}",
+        .handshake_notification = "notifications/initialized",
+    },
+};
+
+const profile_t *profile_find(const char *name, size_t len) {
+    for (size_t i = 0; i < sizeof PROFILES / sizeof *PROFILES; i++)
+        if (strlen(PROFILES[i].name) == len && memcmp(PROFILES[i].name, name, len) == 0) return &PROFILES[i];
+    return NULL;
+}
+
+const char *profile_names(void) {
+    return "stdiobus, jsonrpc, mcp";
+}

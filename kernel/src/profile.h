@@ -1,0 +1,38 @@
+/*
+ * profile.h - what is particular to a protocol, as one table of data.
+ *
+ * A profile says what a worker may see and which method names mean something to the
+ * router.  The router holds the code; nothing here runs.
+ */
+#ifndef STDIO_BUS_PROFILE_H
+#define STDIO_BUS_PROFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct profile {
+    const char *name;
+    /* Workers see JSON-RPC 2.0 and nothing else: routing fields are taken out, unknown
+     * top-level fields are refused.  Otherwise the client's line, ids apart. */
+    bool clean;
+    bool host_ids;   /* the host client's ids reach the worker unchanged */
+    bool put_back;   /* routing fields of a request return on its answer */
+    /* params._meta.progressToken and progress notifications carry an id of the bus. */
+    bool progress_tokens;
+    /* The notification that withdraws a request (params.requestId); NULL: there is none. */
+    const char *cancel_method;
+    /* A request that the bus answers "method not found" itself; NULL: none. */
+    const char *refused_method;
+    /* The default handshake; NULL: none.  handshake_params is JSON text. */
+    const char *handshake_method;
+    const char *handshake_params;
+    const char *handshake_notification;
+} profile_t;
+
+/* NULL when there is no such profile. */
+const profile_t *profile_find(const char *name, size_t len);
+
+/* The names, comma-separated, for error messages. */
+const char *profile_names(void);
+
+#endif

@@ -1,0 +1,520 @@
+/*
+ * router.c - see router.h: what comes from clients.
+ */
+#include "router.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "router_internal.h"
+#include "stdio_bus.h"
+#include "sys.h"
+#include "utf8.h"
+
+#define ID_MAX 1024    /* bytes of an id or a token, as JSON text */
+#define QUOTED_MAX 200 /* bytes of the client's own text in an error message */
+
+static const scan_field_t ROUTING_FIELDS[] = {FIELD_POOL, FIELD_SESSION_ID, FIELD_AGENT_ID, FIELD_EXT};
+#define ROUTING_FIELD_COUNT (sizeof ROUTING_FIELDS / sizeof *ROUTING_FIELDS)
+
+/* One line from a client, while it is being decided on. */
+typedef struct inbound {
+    router_t *router;
+    client_t *client;
+    const scan_t *scan;
+    size_t len;
+    bool answer;        /* refusals are answered; otherwise returned */
+    int code;           /* the result: a refusal that is returned */
+    json_span_t id;     /* text NULL: none, or not known */
+    json_span_t method; /* a JSON string */
+    pool_t *pool;
+    char session_id[SESSION_ID_MAX + 2];
+    size_t session_len; /* 0: no session */
+    session_t *session; /* bound already */
+} inbound_t;
+
+static bool has(const inbound_t *in, scan_field_t field) {
+    return scan_has(in->scan, field);
+}
+
+static json_span_t value_of(const inbound_t *in, scan_field_t field) {
+    return message_value(in->scan, field);
+}
+
+static bool is_string(json_span_t value) {
+    return *value.text == '"';
+}
+
+static bool is_number(json_span_t value) {
+    return *value.text == '-' || (*value.text >= '0' && *value.text <= '9');
+}
+
+static int clip(json_span_t text) {
+    return utf8_clip(text.text, text.len, QUOTED_MAX);
+}
+
+static int refusal_code(rpc_error_t error) {
+    switch (error) {
+    case RPC_OVERLOADED: return STDIO_BUS_ERR_EFULL;
+    case RPC_STOPPING: return STDIO_BUS_ERR_STATE;
+    case RPC_UNKNOWN_POOL:
+    case RPC_POOL_UNAVAILABLE: return STDIO_BUS_ERR_ROUTING;
+    default: return STDIO_BUS_ERR_INVALID;
+    }
+}
+
+/* Ends the decision: every step below returns false once the line is done with, and
+ * true to go on.  A refusal is answered, or left in in->code. */
+static bool refuse(inbound_t *in, rpc_error_t error, const error_detail_t *detail, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static bool refuse(inbound_t *in, rpc_error_t error, const error_detail_t *detail, const char *format, ...) {
+    char message[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    bool malformed = error == RPC_PARSE_ERROR || error == RPC_INVALID_REQUEST;
+    if (!in->answer) in->code = refusal_code(error);
+    else if (in->id.text || malformed)
+        router_send_error(in->router, in->client, in->id.text, in->id.len, error, detail, message);
+    else in->router->routing_errors++; /* a notification has no answer */
+    return false;
+}
+
+static bool refuse_scan(inbound_t *in, scan_status_t status) {
+    bool syntax = status == SCAN_NOT_JSON;
+    return refuse(in, syntax ? RPC_PARSE_ERROR : RPC_INVALID_REQUEST, NULL, "%s (at byte %zu)", in->scan->error,
+                  in->scan->error_at);
+}
+
+/* The session id, decoded. */
+static bool read_session(inbound_t *in) {
+    if (!has(in, FIELD_SESSION_ID)) return true;
+    json_span_t value = value_of(in, FIELD_SESSION_ID);
+    if (!is_string(value) || value.len == 2 || value.len - 2 > SESSION_ID_MAX)
+        return refuse(in, RPC_INVALID_REQUEST, NULL, "\"sessionId\" must be a string of 1 to %d bytes", SESSION_ID_MAX);
+    in->session_len = json_string_decode(value, in->session_id);
+    return true;
+}
+
+static pool_t *find_pool(const router_t *router, json_span_t name) {
+    for (size_t i = 0; i < router->pool_count; i++) {
+        const char *id = router->pools[i].config->id;
+        if (json_string_equals(name, id, strlen(id))) return &router->pools[i];
+    }
+    return NULL;
+}
+
+static void find_session(inbound_t *in) {
+    if (in->session_len)
+        in->session =
+            sessions_find(&in->router->sessions, in->client, in->pool, in->session_id, in->session_len);
+}
+
+/* kernel.md section 6, rule 1. */
+static bool choose_pool(inbound_t *in) {
+    router_t *router = in->router;
+    if (has(in, FIELD_POOL)) {
+        json_span_t name = value_of(in, FIELD_POOL);
+        in->pool = find_pool(router, name);
+        if (!in->pool)
+            return refuse(in, RPC_UNKNOWN_POOL, NULL, "there is no pool %.*s: use the id of a configured pool",
+                          clip(name), name.text);
+    } else if (in->method.text) {
+        in->pool = find_pool(router, in->method);
+    }
+    find_session(in);
+    if (!in->pool && in->session) in->pool = in->session->target->pool;
+    if (!in->pool) in->pool = in->client->default_pool;
+    return true;
+}
+
+/* What a worker behind a strict parser would answer with silence is refused here. */
+static bool check_clean(inbound_t *in) {
+    const scan_t *scan = in->scan;
+    if (!has(in, FIELD_JSONRPC) || !json_string_equals(value_of(in, FIELD_JSONRPC), "2.0", 3))
+        return refuse(in, RPC_INVALID_REQUEST, NULL, "\"jsonrpc\" must be \"2.0\"");
+    if (scan->unknown.end) {
+        size_t len = scan->unknown.end - scan->unknown.key;
+        return refuse(in, RPC_INVALID_REQUEST, NULL,
+                      "unknown top-level field %.*s: JSON-RPC 2.0 has none of this name, move it into \"params\"",
+                      utf8_clip(scan->text + scan->unknown.key, len, QUOTED_MAX), scan->text + scan->unknown.key);
+    }
+    if (has(in, FIELD_PARAMS) && !memchr("{[", *value_of(in, FIELD_PARAMS).text, 2))
+        return refuse(in, RPC_INVALID_REQUEST, NULL, "\"params\" must be an object or an array");
+    return true;
+}
+
+/* Whether the worker sees the host's own id.  An id of the bus that is out there by
+ * chance goes first. */
+static bool passes_host_id(const inbound_t *in) {
+    int64_t number;
+    return in->pool->config->profile->host_ids && in->client->id == STDIO_BUS_HOST_CLIENT &&
+           !(json_integer(in->id, &number) && pending_of_id(&in->router->pendings, number));
+}
+
+static pending_t *new_call(inbound_t *in, const pending_texts_t *texts) {
+    router_t *router = in->router;
+    bool host_ids = in->pool->config->profile->host_ids;
+    for (;;) {
+        pending_t *call = pending_new(&router->pendings, PENDING_CALL, in->client, texts);
+        if (!call || !host_ids) return call;
+        char text[ID_TEXT_SIZE];
+        size_t len = router_id_text(call->id, text);
+        list_t *host = list_first(&router->clients);
+        if (!pending_of_client(&router->pendings, list_entry(host, client_t, link), text, len) ||
+            (len == texts->id_len && memcmp(text, texts->id, len) == 0))
+            return call;
+        pending_release(&router->pendings, call); /* the next one has another id */
+    }
+}
+
+/* The routing fields as the client wrote them, for the answer.  NULL: no memory. */
+static char *copy_routing_fields(const inbound_t *in, size_t *len) {
+    size_t size = 0;
+    *len = 0;
+    for (size_t i = 0; i < ROUTING_FIELD_COUNT; i++) {
+        const scan_value_t *value = &in->scan->field[ROUTING_FIELDS[i]];
+        size += value->end - value->key + 1;
+    }
+    char *copy = sys_malloc(size);
+    if (!copy) return NULL;
+    for (size_t i = 0; i < ROUTING_FIELD_COUNT; i++) {
+        const scan_value_t *value = &in->scan->field[ROUTING_FIELDS[i]];
+        if (!value->end) continue;
+        memcpy(copy + *len, in->scan->text + value->key, value->end - value->key);
+        *len += value->end - value->key;
+        copy[(*len)++] = ',';
+    }
+    return copy;
+}
+
+static bool refuse_memory(inbound_t *in) {
+    error_detail_t detail = {.pool = in->pool, .retryable = true};
+    return refuse(in, RPC_OVERLOADED, &detail, "no memory for another message: retry later");
+}
+
+static bool take_token(inbound_t *in, pending_texts_t *texts) {
+    if (!in->pool->config->profile->progress_tokens || !has(in, FIELD_META_PROGRESS_TOKEN)) return true;
+    json_span_t token = value_of(in, FIELD_META_PROGRESS_TOKEN);
+    if (token.len > ID_MAX || !(is_string(token) || is_number(token)))
+        return refuse(in, RPC_INVALID_REQUEST, NULL, "\"progressToken\" must be a string or a number of at most %d bytes",
+                      ID_MAX);
+    texts->token = token.text;
+    texts->token_len = token.len;
+    return true;
+}
+
+/* The entry for a request or a notification.  NULL: refused. */
+static pending_t *enter(inbound_t *in) {
+    router_t *router = in->router;
+    pending_texts_t texts = {.session = in->session_id, .session_len = in->session_len};
+    pending_t *p;
+    if (in->id.text) {
+        char *put_back = NULL;
+        if (pending_of_client(&router->pendings, in->client, in->id.text, in->id.len)) {
+            refuse(in, RPC_INVALID_REQUEST, NULL, "id %.*s is in flight already: ids must be unique until answered",
+                   clip(in->id), in->id.text);
+            return NULL;
+        }
+        if (!take_token(in, &texts)) return NULL;
+        texts.id = in->id.text;
+        texts.id_len = in->id.len;
+        if (in->pool->config->profile->put_back && !(put_back = copy_routing_fields(in, &texts.put_back_len))) {
+            refuse_memory(in);
+            return NULL;
+        }
+        texts.put_back = put_back;
+        p = new_call(in, &texts);
+        sys_free(put_back);
+    } else {
+        p = pending_new(&router->pendings, PENDING_NOTE, in->client, &texts);
+    }
+    if (!p) {
+        refuse_memory(in);
+        return NULL;
+    }
+    p->pool = in->pool;
+    p->host_id = in->id.text && passes_host_id(in);
+    return p;
+}
+
+static size_t compose(const inbound_t *in, const pending_t *p, char id_text[ID_TEXT_SIZE],
+                      piece_t pieces[MESSAGE_MAX_PIECES]) {
+    const profile_t *profile = in->pool->config->profile;
+    message_t message;
+    message_init(&message, in->scan, in->len);
+    size_t id_len = router_id_text(p->id, id_text);
+    if (profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
+    if (p->kind == PENDING_CALL && !p->host_id) message_replace(&message, FIELD_ID, id_text, id_len);
+    if (p->token_len) message_replace(&message, FIELD_META_PROGRESS_TOKEN, id_text, id_len);
+    return message_pieces(&message, pieces);
+}
+
+/* Keeps a message until a worker is free. */
+static bool enqueue(inbound_t *in, pending_t *p, target_t *bound, const piece_t *pieces, size_t count) {
+    pool_t *pool = in->pool;
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) len += pieces[i].len;
+    if (pool->queued >= (size_t)pool->config->max_queue || len > in->router->max_queue_bytes - pool->queued_bytes) {
+        error_detail_t detail = {.pool = pool, .retryable = true};
+        return refuse(in, RPC_OVERLOADED, &detail, "pool \"%s\" is busy and its queue is full with %zu messages: retry later",
+                      pool->config->id, pool->queued);
+    }
+    char *to = p->message = sys_malloc(len);
+    if (!to) return refuse_memory(in);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(to, pieces[i].text, pieces[i].len);
+        to += pieces[i].len;
+    }
+    p->message_len = len;
+    pool->queued++;
+    pool->queued_bytes += len;
+    p->target = bound;
+    list_append(bound ? &bound->queue : &pool->queue, &p->place);
+    return true;
+}
+
+static bool is_handshake(const inbound_t *in) {
+    const char *method = in->pool->config->handshake.method;
+    return method && json_string_equals(in->method, method, strlen(method));
+}
+
+static bool is_handshake_notification(const inbound_t *in) {
+    const char *method = in->pool->config->handshake.notification_method;
+    return method && json_string_equals(in->method, method, strlen(method));
+}
+
+static void answer_result(inbound_t *in, const char *result) {
+    piece_t pieces[] = {
+        {"{\"jsonrpc\":\"2.0\",\"id\":", 22}, {in->id.text, in->id.len}, {",\"result\":", 10}, {result, strlen(result)},
+        {"}", 1},
+    };
+    router_to_client(in->router, in->client, 0, pieces, 5);
+}
+
+static bool count_session(inbound_t *in, pending_t *p, session_t *session) {
+    if (!session) {
+        error_detail_t detail = {.pool = in->pool, .retryable = true};
+        return refuse(in, RPC_OVERLOADED, &detail, "too many sessions are busy: retry later");
+    }
+    bool call = p->kind == PENDING_CALL;
+    sessions_count(&in->router->sessions, session, call);
+    if (call) p->session = session;
+    return true;
+}
+
+/* To the session's worker, or to the least loaded one, or into a queue; in the order
+ * in which the client sent.  False: refused. */
+static bool place(inbound_t *in, pending_t *p, const piece_t *pieces, size_t count) {
+    router_t *router = in->router;
+    target_t *target;
+    if (in->session) {
+        target = in->session->target;
+        if (!count_session(in, p, in->session)) return false;
+        bool room = p->kind == PENDING_CALL ? target_has_room(target) : target->ready;
+        if (!room || list_first(&target->queue)) return enqueue(in, p, target, pieces, count);
+    } else {
+        target = list_first(&in->pool->queue) ? NULL : pool_choose(in->pool);
+        if (!target) return enqueue(in, p, NULL, pieces, count);
+        if (in->session_len &&
+            !count_session(in, p, sessions_bind(&router->sessions, in->client, target, in->session_id, in->session_len)))
+            return false;
+    }
+    if (router_send_pending(router, p, target, pieces, count)) return true;
+    error_detail_t detail = {.pool = in->pool, .worker_id = target->worker_id, .retryable = true};
+    return refuse(in, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);
+}
+
+/* A request or notification for a pool. */
+static bool forward(inbound_t *in) {
+    router_t *router = in->router;
+    pool_t *pool = in->pool;
+    error_detail_t detail = {.pool = pool, .retryable = true};
+    if (router->stopping) return refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
+    if (pool->failed) {
+        detail.stderr_tail = pool->failure_stderr ? pool->failure_stderr : "";
+        return refuse(in, RPC_POOL_UNAVAILABLE, &detail, "pool \"%s\" is unavailable: %s", pool->config->id,
+                      pool->failure ? pool->failure : "its workers failed");
+    }
+    bool handshake = in->id.text && is_handshake(in);
+    if (handshake && pool->handshake_result) {
+        answer_result(in, pool->handshake_result);
+        return false;
+    }
+    pending_t *p = enter(in);
+    if (!p) return false;
+    p->handshake = handshake;
+    char id_text[ID_TEXT_SIZE];
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    size_t count = compose(in, p, id_text, pieces);
+    if (place(in, p, pieces, count)) return true;
+    if (p->kind == PENDING_CALL) router_end_call(router, p);
+    else router_end_note(router, p);
+    return false;
+}
+
+/* Ends a call that its client does not wait for any more; the worker is told where its
+ * profile has a word for that. */
+static void withdraw(router_t *router, pending_t *call) {
+    pool_t *pool = call->pool;
+    target_t *target = call->sent ? call->target : NULL;
+    const char *method = pool->config->profile->cancel_method;
+    if (target && method) {
+        char id[ID_TEXT_SIZE];
+        piece_t pieces[] = {
+            {"{\"jsonrpc\":\"2.0\",\"method\":\"", 27},
+            {method, strlen(method)},
+            {"\",\"params\":{\"requestId\":", 24},
+            {id, router_id_text(call->id, id)},
+            {"}}", 2},
+        };
+        if (!router_to_worker(router, target, pieces, 5)) router->routing_errors++;
+    }
+    /* A worker that goes on with it keeps its place under max_in_flight until it is done. */
+    if (target && !method && pool->config->max_in_flight) {
+        if (call->session) sessions_count(&router->sessions, call->session, -1);
+        call->session = NULL;
+        pending_abandon(&router->pendings, call);
+        return;
+    }
+    router_end_call(router, call);
+    if (target) router_dispatch_target(router, target);
+}
+
+/* The client withdraws a request by its id; the bus makes the answer. */
+static bool cancel(inbound_t *in, json_span_t id) {
+    router_t *router = in->router;
+    pending_t *call = pending_of_client(&router->pendings, in->client, id.text, id.len);
+    if (!call) {
+        router->routing_errors++; /* answered already: a race that is nobody's fault */
+        return false;
+    }
+    int32_t worker_id = call->sent ? call->target->worker_id : 0;
+    error_detail_t detail = {.pool = call->pool, .worker_id = worker_id, .retryable = !call->sent};
+    router_send_error(router, in->client, pending_id_text(call), call->id_len, RPC_CANCELLED, &detail,
+                      "the request was cancelled by its client");
+    withdraw(router, call);
+    return false;
+}
+
+/* Methods in the bus's own name space. */
+static bool control(inbound_t *in) {
+    if (json_string_equals(in->method, "stdio_bus/cancel", 16)) {
+        if (in->id.text || !has(in, FIELD_PARAMS_ID))
+            return refuse(in, RPC_INVALID_REQUEST, NULL,
+                          "stdio_bus/cancel is a notification whose params.id is the id of a request");
+        return cancel(in, value_of(in, FIELD_PARAMS_ID));
+    }
+    if (!in->id.text) return false;
+    if (json_string_equals(in->method, "stdio_bus/ping", 14)) {
+        answer_result(in, "{}");
+        return false;
+    }
+    return refuse(in, RPC_METHOD_NOT_FOUND, NULL, "the bus has no method %.*s",
+                  clip(in->method), in->method.text);
+}
+
+/* The answer to a request that a worker made. */
+static bool answer_worker(inbound_t *in) {
+    router_t *router = in->router;
+    int64_t id;
+    pending_t *ask = json_integer(in->id, &id) ? pending_of_id(&router->pendings, id) : NULL;
+    if (!ask || ask->kind != PENDING_ASK || ask->client != in->client) {
+        router->routing_errors++; /* late, or never asked */
+        return false;
+    }
+    message_t message;
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    message_init(&message, in->scan, in->len);
+    message_replace(&message, FIELD_ID, pending_id_text(ask), ask->id_len);
+    if (ask->pool->config->profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
+    size_t count = message_pieces(&message, pieces);
+    if (!router_to_worker(router, ask->target, pieces, count)) router->routing_errors++;
+    ask->target->ask_count--;
+    pending_release(&router->pendings, ask);
+    return false;
+}
+
+static bool take_id(inbound_t *in) {
+    if (!has(in, FIELD_ID)) return true;
+    json_span_t id = value_of(in, FIELD_ID);
+    if (id.len > ID_MAX || !(is_string(id) || is_number(id) || *id.text == 'n'))
+        return refuse(in, RPC_INVALID_REQUEST, NULL, "\"id\" must be a string or a number of at most %d bytes", ID_MAX);
+    in->id = id;
+    return true;
+}
+
+/* Routes a scanned line. */
+static bool route(inbound_t *in) {
+    if (!take_id(in)) return false;
+    if (!has(in, FIELD_METHOD)) {
+        if (in->id.text && has(in, FIELD_RESULT) != has(in, FIELD_ERROR)) return answer_worker(in);
+        return refuse(in, RPC_INVALID_REQUEST, NULL,
+                      "not a JSON-RPC message: it needs a \"method\", or an \"id\" with \"result\" or \"error\"");
+    }
+    in->method = value_of(in, FIELD_METHOD);
+    if (!is_string(in->method)) return refuse(in, RPC_INVALID_REQUEST, NULL, "\"method\" must be a string");
+    if (in->method.len > 10 && memcmp(in->method.text, "\"stdio_bus/", 11) == 0) return control(in);
+    if (!read_session(in) || !choose_pool(in)) return false;
+    const profile_t *profile = in->pool->config->profile;
+    if (profile->clean && !check_clean(in)) return false;
+    if (profile->cancel_method && json_string_equals(in->method, profile->cancel_method, strlen(profile->cancel_method)) &&
+        has(in, FIELD_PARAMS_REQUEST_ID))
+        return cancel(in, value_of(in, FIELD_PARAMS_REQUEST_ID));
+    if (profile->refused_method && in->id.text &&
+        json_string_equals(in->method, profile->refused_method, strlen(profile->refused_method)))
+        return refuse(in, RPC_METHOD_NOT_FOUND, NULL, "pool \"%s\" does not serve %s", in->pool->config->id,
+                      profile->refused_method);
+    if (!in->id.text && is_handshake_notification(in)) return false; /* the bus has sent its own */
+    return forward(in);
+}
+
+int router_client_line(router_t *router, client_t *client, const char *text, size_t len, bool answer) {
+    scan_t scan;
+    inbound_t in = {.router = router, .client = client, .scan = &scan, .len = len, .answer = answer};
+    scan_status_t status = json_scan(text, len, &scan);
+    if (status == SCAN_OK) {
+        route(&in);
+    } else {
+        /* An id that stands before the fault tells the client which message it was. */
+        if (take_id(&in)) refuse_scan(&in, status);
+    }
+    if (in.code == STDIO_BUS_OK) {
+        router->messages_in++;
+        router->bytes_in += len;
+    }
+    return in.code;
+}
+
+void router_client_too_long(router_t *router, client_t *client, const line_t *line) {
+    scan_t scan = {0};
+    inbound_t in = {.router = router, .client = client, .scan = &scan, .answer = true};
+    json_span_t id;
+    if (router_find_id(line, &id)) in.id = id;
+    refuse(&in, RPC_INVALID_REQUEST, NULL, "a message must be at most %zu bytes (limits.max_input_buffer)",
+           router->max_line);
+}
+
+void router_add_client(router_t *router, client_t *client) {
+    list_append(&router->clients, &client->link);
+}
+
+void router_remove_client(router_t *router, client_t *client) {
+    list_t *link;
+    while ((link = list_first(&client->pending))) {
+        pending_t *p = list_entry(link, pending_t, of_client);
+        if (p->kind == PENDING_NOTE) {
+            router_end_note(router, p);
+        } else if (p->kind == PENDING_ASK) {
+            router_refuse_ask(router, p, "the client that should have answered has left");
+        } else {
+            withdraw(router, p);
+        }
+    }
+    while ((link = list_first(&client->sessions)))
+        sessions_unbind(&router->sessions, list_entry(link, session_t, of_client));
+    list_remove(&client->link);
+}

@@ -1,0 +1,219 @@
+/*
+ * router_common.c - see router_internal.h: lines out, errors, ends of calls, and the
+ * queues of what waits for a worker.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "router_internal.h"
+#include "sys.h"
+
+/* An error carries at most this much of the stderr lines kept: thousands of requests
+ * can end by one exit. */
+#define STDERR_IN_ERROR 2048
+#define SCRATCH_MAX (64u * 1024)
+
+void router_init(router_t *router, const router_ops_t *ops, void *context, const config_limits_t *limits) {
+    *router = (router_t){
+        .ops = *ops,
+        .context = context,
+        .max_line = (size_t)limits->max_input_buffer,
+        .max_queue_bytes = (size_t)limits->max_output_queue,
+    };
+    list_init(&router->clients);
+    sessions_init(&router->sessions, (size_t)limits->max_sessions);
+    buffer_init(&router->scratch, SCRATCH_MAX);
+}
+
+void router_free(router_t *router) {
+    sessions_free(&router->sessions);
+    pendings_free(&router->pendings);
+    buffer_free(&router->scratch);
+}
+
+void router_to_client(router_t *router, client_t *client, int32_t worker_id, const piece_t *pieces, size_t count) {
+    router->messages_out++;
+    for (size_t i = 0; i < count; i++) router->bytes_out += pieces[i].len;
+    router->ops.to_client(router->context, client, worker_id, pieces, count);
+}
+
+bool router_to_worker(router_t *router, target_t *target, const piece_t *pieces, size_t count) {
+    if (!router->ops.to_worker(router->context, target, pieces, count)) return false;
+    for (size_t i = 0; i < count; i++) target->accepted += pieces[i].len;
+    target->accepted++; /* the newline */
+    return true;
+}
+
+static bool append_details(buffer_t *b, const error_detail_t *d) {
+    bool ok = true;
+    if (d->loss) {
+        ok = d->loss->exit_code >= 0 ? buffer_printf(b, ",\"exit_code\":%d", d->loss->exit_code)
+                                     : buffer_puts(b, ",\"exit_code\":null");
+        ok = ok && (d->loss->signal ? buffer_printf(b, ",\"signal\":%d", d->loss->signal)
+                                    : buffer_puts(b, ",\"signal\":null"));
+    }
+    const char *text = d->loss ? d->loss->stderr_tail : d->stderr_tail;
+    if (!text) return ok;
+    size_t len = strlen(text);
+    if (len > STDERR_IN_ERROR) text += len - STDERR_IN_ERROR, len = STDERR_IN_ERROR;
+    return ok && buffer_puts(b, ",\"stderr\":") && buffer_json_string(b, text, len);
+}
+
+void router_send_error(router_t *router, client_t *client, const char *id, size_t id_len, rpc_error_t error,
+                       const error_detail_t *detail, const char *message) {
+    static const error_detail_t nothing = {0};
+    const error_detail_t *d = detail ? detail : &nothing;
+    buffer_t *b = &router->scratch;
+    buffer_consume(b, b->len);
+    bool ok = buffer_printf(b, "\"error\":{\"code\":%d,\"message\":", rpc_error_code(error)) &&
+              buffer_json_string(b, message, strlen(message)) &&
+              buffer_puts(b, ",\"data\":{\"source\":\"stdio_bus\",\"pool\":") &&
+              (d->pool ? buffer_json_string(b, d->pool->config->id, strlen(d->pool->config->id))
+                       : buffer_puts(b, "null")) &&
+              (d->worker_id ? buffer_printf(b, ",\"worker\":%" PRId32, d->worker_id) : buffer_puts(b, ",\"worker\":null")) &&
+              buffer_printf(b, ",\"reason\":\"%s\",\"retryable\":%s", rpc_error_reason(error),
+                            d->retryable ? "true" : "false") &&
+              append_details(b, d) && buffer_puts(b, "}}}");
+    char bare[96]; /* without memory the caller still gets its answer */
+    if (!ok) {
+        snprintf(bare, sizeof bare, "\"error\":{\"code\":%d,\"message\":\"%s\"}}", rpc_error_code(error),
+                 rpc_error_reason(error));
+    }
+    const char *body = ok ? buffer_bytes(b) : bare;
+    piece_t pieces[] = {
+        {"{\"jsonrpc\":\"2.0\",\"id\":", 22},
+        {id ? id : "null", id ? id_len : 4},
+        {",", 1},
+        {body, ok ? b->len : strlen(bare)},
+    };
+    router_to_client(router, client, d->worker_id, pieces, 4);
+}
+
+size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]) {
+    char digits[ID_TEXT_SIZE];
+    size_t len = 0;
+    do digits[len++] = (char)('0' + id % 10);
+    while (id /= 10);
+    for (size_t i = 0; i < len; i++) out[i] = digits[len - 1 - i];
+    return len;
+}
+
+/* Out of the queue it waits in, if it does.  Returns its message, for the caller to
+ * free. */
+static char *leave_queue(pending_t *p) {
+    char *message = p->message;
+    if (!message) return NULL;
+    p->pool->queued--;
+    p->pool->queued_bytes -= p->message_len;
+    list_remove(&p->place);
+    p->message = NULL;
+    return message;
+}
+
+void router_end_call(router_t *router, pending_t *call) {
+    sys_free(leave_queue(call));
+    if (call->session) sessions_count(&router->sessions, call->session, -1);
+    if (call->sent) target_count(call->target, -1);
+    pending_release(&router->pendings, call);
+}
+
+void router_end_note(router_t *router, pending_t *note) {
+    sys_free(leave_queue(note));
+    pending_release(&router->pendings, note);
+}
+
+void router_fail_call(router_t *router, pending_t *call, rpc_error_t error, const error_detail_t *detail,
+                      const char *message) {
+    if (call->client)
+        router_send_error(router, call->client, pending_id_text(call), call->id_len, error, detail, message);
+    router_end_call(router, call);
+}
+
+static void answer_handshake(router_t *router, pending_t *call) {
+    const char *result = call->pool->handshake_result;
+    piece_t pieces[] = {
+        {"{\"jsonrpc\":\"2.0\",\"id\":", 22},
+        {pending_id_text(call), call->id_len},
+        {",\"result\":", 10},
+        {result, strlen(result)},
+        {"}", 1},
+    };
+    router_to_client(router, call->client, 0, pieces, 5);
+    router_end_call(router, call);
+}
+
+bool router_send_pending(router_t *router, pending_t *p, target_t *target, const piece_t *pieces, size_t count) {
+    p->target = target;
+    p->position = target->accepted;
+    if (!router_to_worker(router, target, pieces, count)) return false;
+    if (p->kind == PENDING_NOTE) {
+        router_end_note(router, p);
+        return true;
+    }
+    p->sent = true;
+    list_append(&target->sent, &p->place);
+    target_count(target, +1);
+    return true;
+}
+
+/* Sends a waiting message, or fails it: it leaves its queue in any case. */
+static void send_waiting(router_t *router, pending_t *p, target_t *target) {
+    piece_t piece = {p->message, p->message_len};
+    char *message = leave_queue(p);
+    error_detail_t detail = {.pool = p->pool, .worker_id = target->worker_id, .retryable = true};
+    if (!router_send_pending(router, p, target, &piece, 1)) {
+        if (p->kind == PENDING_CALL) {
+            router_fail_call(router, p, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);
+        } else {
+            router->routing_errors++;
+            router_end_note(router, p);
+        }
+    }
+    sys_free(message);
+}
+
+/* Binds a session that was not bound when its message came.  False: no room for it. */
+static bool bind_waiting(router_t *router, pending_t *p, target_t *target) {
+    if (!p->session_len || p->session || !p->client) return true;
+    const char *id = pending_session_id(p);
+    session_t *session = sessions_find(&router->sessions, p->client, p->pool, id, p->session_len);
+    if (!session) session = sessions_bind(&router->sessions, p->client, target, id, p->session_len);
+    if (!session) return false;
+    sessions_count(&router->sessions, session, p->kind == PENDING_CALL);
+    if (p->kind == PENDING_CALL) p->session = session;
+    p->target = session->target;
+    return true;
+}
+
+void router_dispatch_target(router_t *router, target_t *target) {
+    pool_t *pool = target->pool;
+    while (target->ready) {
+        list_t *own = list_first(&target->queue), *any = list_first(&pool->queue);
+        pending_t *mine = own ? list_entry(own, pending_t, place) : NULL;
+        pending_t *next = any ? list_entry(any, pending_t, place) : NULL;
+        if (mine && (!next || mine->sequence < next->sequence)) next = mine;
+        if (!next) return;
+        if (next->handshake && pool->handshake_result) {
+            answer_handshake(router, next);
+            continue;
+        }
+        if (next->kind == PENDING_CALL && !target_has_room(target)) return;
+        if (!bind_waiting(router, next, target)) {
+            error_detail_t detail = {.pool = pool, .retryable = true};
+            if (next->kind == PENDING_CALL)
+                router_fail_call(router, next, RPC_OVERLOADED, &detail, "too many sessions are busy: retry later");
+            else router_end_note(router, next);
+            continue;
+        }
+        if (next->target && next->target != target) {
+            /* Its session was bound to another worker meanwhile: wait there. */
+            target_t *bound = next->target;
+            list_remove(&next->place);
+            list_append(&bound->queue, &next->place);
+            router_dispatch_target(router, bound);
+            continue;
+        }
+        send_waiting(router, next, target);
+    }
+}

@@ -1,0 +1,51 @@
+/*
+ * router_internal.h - what the two directions of the router share (router_common.c).
+ */
+#ifndef STDIO_BUS_ROUTER_INTERNAL_H
+#define STDIO_BUS_ROUTER_INTERNAL_H
+
+#include "router.h"
+
+/* What an error that the bus makes says besides its sentence. */
+typedef struct error_detail {
+    const pool_t *pool;      /* NULL: none */
+    int32_t worker_id;       /* 0: none */
+    bool retryable;          /* the request cannot have reached a worker */
+    const router_loss_t *loss; /* adds exit_code, signal and stderr; NULL: none */
+    const char *stderr_tail; /* adds stderr; NULL: none */
+} error_detail_t;
+
+void router_to_client(router_t *router, client_t *client, int32_t worker_id, const piece_t *pieces, size_t count);
+/* Counts the bytes in target->accepted. */
+bool router_to_worker(router_t *router, target_t *target, const piece_t *pieces, size_t count);
+
+/* Answers the request whose id (JSON text) is given; NULL for null. */
+void router_send_error(router_t *router, client_t *client, const char *id, size_t id_len, rpc_error_t error,
+                       const error_detail_t *detail, const char *message);
+
+/* Take a call, a waiting notification, out of all accounts. */
+void router_end_call(router_t *router, pending_t *call);
+void router_end_note(router_t *router, pending_t *note);
+/* Answers the call with an error of the bus and ends it. */
+void router_fail_call(router_t *router, pending_t *call, rpc_error_t error, const error_detail_t *detail,
+                      const char *message);
+
+/* Sends this worker what waits for it and what waits for any, as far as it has room. */
+void router_dispatch_target(router_t *router, target_t *target);
+
+/* Sends a call, or a notification (which is done with then).  False when the worker's
+ * queue has no room: the entry is as before. */
+bool router_send_pending(router_t *router, pending_t *pending, target_t *target, const piece_t *pieces, size_t count);
+#define ROUTER_INPUT_FULL "the worker does not read its input and its queue is full: retry later"
+
+/* Answers a worker's request with an error, in place of the client. */
+void router_refuse_ask(router_t *router, pending_t *ask, const char *message);
+
+/* The id in an over-long line, from its head or its tail, as JSON text. */
+bool router_find_id(const line_t *line, json_span_t *id);
+
+/* The decimal form of a bus id. */
+#define ID_TEXT_SIZE 24
+size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]);
+
+#endif

@@ -1,0 +1,393 @@
+/*
+ * router_worker.c - see router.h: what comes from workers, and what becomes of their
+ * requests when they are ready, lost or failed.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "router_internal.h"
+#include "stdio_bus.h"
+#include "sys.h"
+#include "utf8.h"
+
+#define ASKS_MAX 1024 /* requests of one worker that wait for clients */
+#define ID_MAX 1024
+
+static client_t *host_of(const router_t *router) {
+    return list_entry(list_first(&router->clients), client_t, link);
+}
+
+/* Passes a line on, ids and tokens changed by the caller in `message`. */
+static void deliver(router_t *router, client_t *client, const target_t *target, const message_t *message) {
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    size_t count = message_pieces(message, pieces);
+    router_to_client(router, client, target->worker_id, pieces, count);
+}
+
+/* The request that an answer belongs to; NULL when it is late or made up. */
+static pending_t *find_answered(const router_t *router, const target_t *target, json_span_t id) {
+    pending_t *call = NULL;
+    int64_t number;
+    if (target->pool->config->profile->host_ids)
+        call = pending_of_client(&router->pendings, host_of(router), id.text, id.len);
+    if (call && (!call->host_id || call->target != target)) call = NULL;
+    if (!call && json_integer(id, &number)) {
+        call = pending_of_id(&router->pendings, number);
+        if (call && call->host_id) call = NULL;
+    }
+    bool fits = call && (call->kind == PENDING_CALL || call->kind == PENDING_HANDSHAKE) && call->sent &&
+                call->target == target;
+    return fits ? call : NULL;
+}
+
+static void end_handshake(router_t *router, pending_t *handshake, const scan_t *scan) {
+    target_t *target = handshake->target;
+    pool_t *pool = target->pool;
+    pending_release(&router->pendings, handshake);
+    if (!scan_has(scan, FIELD_RESULT)) {
+        json_span_t error = message_value(scan, FIELD_ERROR);
+        char message[256];
+        snprintf(message, sizeof message, "it answered the handshake with the error %.*s",
+                 utf8_clip(error.text, error.len, 200), error.text);
+        router->ops.handshake_done(router->context, target, message);
+        return;
+    }
+    if (!pool->handshake_result) {
+        json_span_t result = message_value(scan, FIELD_RESULT);
+        pool->handshake_result = buffer_strdup(result.text, result.len);
+    }
+    const config_handshake_t *config = &pool->config->handshake;
+    bool ok = pool->handshake_result != NULL;
+    if (ok && config->notification_method) {
+        const char *params = config->notification_params;
+        buffer_t *b = &router->scratch;
+        buffer_consume(b, b->len);
+        ok = buffer_json_string(b, config->notification_method, strlen(config->notification_method));
+        piece_t pieces[] = {
+            {"{\"jsonrpc\":\"2.0\",\"method\":", 26},
+            {buffer_bytes(b), b->len},
+            {",\"params\":", params ? 10 : 0},
+            {params, params ? strlen(params) : 0},
+            {"}", 1},
+        };
+        ok = ok && router_to_worker(router, target, pieces, 5);
+    }
+    router->ops.handshake_done(router->context, target, ok ? NULL : "there is no memory for its handshake");
+}
+
+static void take_answer(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    pending_t *call = find_answered(router, target, message_value(scan, FIELD_ID));
+    if (!call || call->abandoned) router->routing_errors++; /* late, or answered twice */
+    if (!call) return;
+    if (call->kind == PENDING_HANDSHAKE) {
+        end_handshake(router, call, scan);
+        return;
+    }
+    if (!call->abandoned) {
+        message_t message;
+        message_init(&message, scan, len);
+        if (!call->host_id) message_replace(&message, FIELD_ID, pending_id_text(call), call->id_len);
+        if (call->put_back_len) message_insert(&message, pending_put_back(call), call->put_back_len);
+        deliver(router, call->client, target, &message);
+    }
+    router_end_call(router, call);
+    router_dispatch_target(router, target);
+}
+
+/* The client whose session a message of the worker names. */
+static client_t *session_owner(const router_t *router, const target_t *target, const scan_t *scan) {
+    if (!scan_has(scan, FIELD_SESSION_ID)) return NULL;
+    json_span_t value = message_value(scan, FIELD_SESSION_ID);
+    char id[SESSION_ID_MAX + 2];
+    if (*value.text != '"' || value.len > sizeof id) return NULL;
+    session_t *session = sessions_find_on(&router->sessions, target, id, json_string_decode(value, id));
+    return session ? session->client : NULL;
+}
+
+/* The client to answer a request of the worker; NULL when it cannot be told. */
+static client_t *asked_client(const router_t *router, const target_t *target, const scan_t *scan) {
+    client_t *owner = session_owner(router, target, scan);
+    if (owner) return owner;
+    for (list_t *link = list_first(&target->sent); link; link = list_next(&target->sent, link)) {
+        client_t *client = list_entry(link, pending_t, place)->client;
+        if (!client || client == owner) continue;
+        if (owner) return NULL;
+        owner = client;
+    }
+    return owner;
+}
+
+/* Answers a worker's request in the bus's name. */
+static void refuse_worker(router_t *router, target_t *target, json_span_t id, rpc_error_t error, const char *message) {
+    char body[256];
+    int len = snprintf(body, sizeof body, ",\"error\":{\"code\":%d,\"message\":\"%s\"}}", rpc_error_code(error), message);
+    piece_t pieces[] = {{"{\"jsonrpc\":\"2.0\",\"id\":", 22}, {id.text, id.len}, {body, (size_t)len}};
+    if (!router_to_worker(router, target, pieces, 3)) router->routing_errors++;
+}
+
+void router_refuse_ask(router_t *router, pending_t *ask, const char *message) {
+    json_span_t id = {pending_id_text(ask), ask->id_len};
+    refuse_worker(router, ask->target, id, RPC_METHOD_NOT_FOUND, message);
+    ask->target->ask_count--;
+    pending_release(&router->pendings, ask);
+}
+
+static void take_request(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    json_span_t id = message_value(scan, FIELD_ID);
+    client_t *client = asked_client(router, target, scan);
+    if (!client) {
+        refuse_worker(router, target, id, RPC_METHOD_NOT_FOUND, "no client can be asked");
+        return;
+    }
+    pending_texts_t texts = {.id = id.text, .id_len = id.len};
+    pending_t *ask = target->ask_count < ASKS_MAX && id.len <= ID_MAX
+                         ? pending_new(&router->pendings, PENDING_ASK, client, &texts)
+                         : NULL;
+    if (!ask) {
+        refuse_worker(router, target, id, RPC_OVERLOADED, "too many requests wait for their answer");
+        return;
+    }
+    ask->pool = target->pool;
+    ask->target = target;
+    list_append(&target->asks, &ask->place);
+    target->ask_count++;
+    char id_text[ID_TEXT_SIZE];
+    message_t message;
+    message_init(&message, scan, len);
+    message_replace(&message, FIELD_ID, id_text, router_id_text(ask->id, id_text));
+    deliver(router, client, target, &message);
+}
+
+/* Progress goes to whoever gave the token, which is restored; late progress nowhere. */
+static void take_progress(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    int64_t token;
+    pending_t *call = json_integer(message_value(scan, FIELD_PARAMS_PROGRESS_TOKEN), &token)
+                          ? pending_of_id(&router->pendings, token)
+                          : NULL;
+    if (!call || call->target != target || !call->token_len || !call->client) {
+        router->routing_errors++;
+        return;
+    }
+    message_t message;
+    message_init(&message, scan, len);
+    message_replace(&message, FIELD_PARAMS_PROGRESS_TOKEN, pending_token(call), call->token_len);
+    deliver(router, call->client, target, &message);
+}
+
+/* The worker withdraws a request of its own. */
+static void take_cancel(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    json_span_t id = message_value(scan, FIELD_PARAMS_REQUEST_ID);
+    for (list_t *link = list_first(&target->asks); link; link = list_next(&target->asks, link)) {
+        pending_t *ask = list_entry(link, pending_t, place);
+        if (ask->id_len != id.len || memcmp(pending_id_text(ask), id.text, id.len) != 0) continue;
+        char id_text[ID_TEXT_SIZE];
+        message_t message;
+        message_init(&message, scan, len);
+        message_replace(&message, FIELD_PARAMS_REQUEST_ID, id_text, router_id_text(ask->id, id_text));
+        deliver(router, ask->client, target, &message);
+        target->ask_count--;
+        pending_release(&router->pendings, ask);
+        return;
+    }
+    router->routing_errors++;
+}
+
+/* To every client with a session or a request on this worker, and the host. */
+static void broadcast(router_t *router, target_t *target, const message_t *message) {
+    uint64_t epoch = ++router->epoch;
+    host_of(router)->mark = epoch;
+    for (list_t *link = list_first(&target->sent); link; link = list_next(&target->sent, link)) {
+        client_t *client = list_entry(link, pending_t, place)->client;
+        if (client) client->mark = epoch;
+    }
+    for (list_t *link = list_first(&target->sessions); link; link = list_next(&target->sessions, link))
+        list_entry(link, session_t, on_target)->client->mark = epoch;
+    for (list_t *link = list_first(&router->clients); link; link = list_next(&router->clients, link)) {
+        client_t *client = list_entry(link, client_t, link);
+        if (client->mark == epoch) deliver(router, client, target, message);
+    }
+}
+
+static void take_notification(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    const profile_t *profile = target->pool->config->profile;
+    json_span_t method = message_value(scan, FIELD_METHOD);
+    if (profile->progress_tokens && scan_has(scan, FIELD_PARAMS_PROGRESS_TOKEN)) {
+        take_progress(router, target, scan, len);
+        return;
+    }
+    if (profile->cancel_method && scan_has(scan, FIELD_PARAMS_REQUEST_ID) &&
+        json_string_equals(method, profile->cancel_method, strlen(profile->cancel_method))) {
+        take_cancel(router, target, scan, len);
+        return;
+    }
+    message_t message;
+    message_init(&message, scan, len);
+    client_t *owner = session_owner(router, target, scan);
+    if (owner) deliver(router, owner, target, &message);
+    else broadcast(router, target, &message);
+}
+
+bool router_worker_line(router_t *router, target_t *target, const char *text, size_t len) {
+    scan_t scan;
+    if (json_scan(text, len, &scan) != SCAN_OK) return false;
+    bool has_id = scan_has(&scan, FIELD_ID);
+    if (scan_has(&scan, FIELD_METHOD)) {
+        if (*message_value(&scan, FIELD_METHOD).text != '"') return false;
+        if (has_id) take_request(router, target, &scan, len);
+        else take_notification(router, target, &scan, len);
+        return true;
+    }
+    if (!has_id || scan_has(&scan, FIELD_RESULT) == scan_has(&scan, FIELD_ERROR)) return false;
+    take_answer(router, target, &scan, len);
+    return true;
+}
+
+/* The last `"id": value` of the tail that is a member of the outermost object: behind it
+ * nothing but further members may stand before the final brace. */
+static bool id_in_tail(const char *tail, size_t len, json_span_t *id) {
+    for (size_t at = len; at-- > 1;) {
+        if (len - at < 5 || memcmp(tail + at, "\"id\"", 4) != 0 || tail[at - 1] == '\\') continue;
+        char object[CLIENT_LINE_KEEP + 2];
+        size_t n = len - at;
+        if (n > CLIENT_LINE_KEEP) return false;
+        object[0] = '{';
+        memcpy(object + 1, tail + at, n);
+        scan_t scan;
+        if (json_scan(object, n + 1, &scan) != SCAN_OK || !scan_has(&scan, FIELD_ID)) continue;
+        const scan_value_t *value = &scan.field[FIELD_ID];
+        *id = (json_span_t){tail + at + value->start - 1, value->end - value->start};
+        return true;
+    }
+    return false;
+}
+
+bool router_find_id(const line_t *line, json_span_t *id) {
+    scan_t scan;
+    if (line->len) json_scan(line->text, line->len, &scan);
+    if (line->len && scan_has(&scan, FIELD_ID)) {
+        *id = message_value(&scan, FIELD_ID);
+        return true;
+    }
+    return line->tail_len && id_in_tail(line->tail, line->tail_len, id);
+}
+
+bool router_worker_too_long(router_t *router, target_t *target, const line_t *line) {
+    json_span_t id;
+    if (!router_find_id(line, &id)) {
+        /* A notification ends no request; what else has no id in sight might. */
+        scan_t scan;
+        json_scan(line->text, line->len, &scan);
+        return scan_has(&scan, FIELD_METHOD);
+    }
+    pending_t *call = find_answered(router, target, id);
+    if (!call || call->abandoned) router->routing_errors++;
+    if (!call) return true;
+    if (call->kind == PENDING_HANDSHAKE) return false;
+    char message[128];
+    snprintf(message, sizeof message, "the worker's answer is longer than %zu bytes (limits.max_input_buffer)",
+             router->max_line);
+    error_detail_t detail = {.pool = target->pool, .worker_id = target->worker_id};
+    router_fail_call(router, call, RPC_ANSWER_TOO_LONG, &detail, message);
+    router_dispatch_target(router, target);
+    return true;
+}
+
+bool router_begin_handshake(router_t *router, target_t *target) {
+    const config_handshake_t *config = &target->pool->config->handshake;
+    if (!config->method) return false;
+    static const pending_texts_t no_texts = {0};
+    pending_t *handshake = pending_new(&router->pendings, PENDING_HANDSHAKE, NULL, &no_texts);
+    buffer_t *b = &router->scratch;
+    buffer_consume(b, b->len);
+    bool ok = handshake && buffer_json_string(b, config->method, strlen(config->method));
+    if (ok) {
+        char id[ID_TEXT_SIZE];
+        piece_t pieces[] = {
+            {"{\"jsonrpc\":\"2.0\",\"id\":", 22},
+            {id, router_id_text(handshake->id, id)},
+            {",\"method\":", 10},
+            {buffer_bytes(b), b->len},
+            {",\"params\":", config->params ? 10 : 0},
+            {config->params, config->params ? strlen(config->params) : 0},
+            {"}", 1},
+        };
+        handshake->pool = target->pool;
+        handshake->target = target;
+        handshake->sent = true;
+        list_append(&target->asks, &handshake->place);
+        ok = router_to_worker(router, target, pieces, 7);
+    }
+    if (!ok) {
+        if (handshake) pending_release(&router->pendings, handshake);
+        router->ops.handshake_done(router->context, target, "there is no memory for its handshake");
+    }
+    return true;
+}
+
+void router_target_ready(router_t *router, target_t *target) {
+    target->pool->failed = false;
+    target_set_ready(target, true);
+    router_dispatch_target(router, target);
+}
+
+/* Ends everything that waits in a queue. */
+static void fail_queue(router_t *router, list_t *queue, rpc_error_t error, const error_detail_t *detail,
+                       const char *message) {
+    list_t *link;
+    while ((link = list_first(queue))) {
+        pending_t *waiting = list_entry(link, pending_t, place);
+        if (waiting->kind == PENDING_CALL) {
+            router_fail_call(router, waiting, error, detail, message);
+        } else {
+            router->routing_errors++;
+            router_end_note(router, waiting);
+        }
+    }
+}
+
+void router_target_lost(router_t *router, target_t *target, const router_loss_t *loss) {
+    list_t *link;
+    target_set_ready(target, false);
+    while ((link = list_first(&target->sent))) {
+        pending_t *call = list_entry(link, pending_t, place);
+        error_detail_t detail = {
+            .pool = target->pool,
+            .worker_id = target->worker_id,
+            .retryable = call->position >= target->written,
+            .loss = loss,
+        };
+        router_fail_call(router, call, loss->error, &detail, loss->message);
+    }
+    error_detail_t unsent = {.pool = target->pool, .worker_id = target->worker_id, .retryable = true, .loss = loss};
+    fail_queue(router, &target->queue, loss->error, &unsent, loss->message);
+    while ((link = list_first(&target->asks)))
+        pending_release(&router->pendings, list_entry(link, pending_t, place));
+    while ((link = list_first(&target->sessions)))
+        sessions_unbind(&router->sessions, list_entry(link, session_t, on_target));
+    target->ask_count = 0;
+    target->accepted = target->written = 0;
+}
+
+void router_pool_failed(router_t *router, pool_t *pool, const char *reason, const char *stderr_tail) {
+    sys_free(pool->failure);
+    sys_free(pool->failure_stderr);
+    pool->failed = true;
+    pool->failure = buffer_strdup(reason, strlen(reason));
+    pool->failure_stderr = buffer_strdup(stderr_tail, strlen(stderr_tail));
+    char message[1024];
+    snprintf(message, sizeof message, "pool \"%s\" is unavailable: %s", pool->config->id, reason);
+    error_detail_t detail = {.pool = pool, .retryable = true, .stderr_tail = stderr_tail};
+    fail_queue(router, &pool->queue, RPC_POOL_UNAVAILABLE, &detail, message);
+}
+
+void router_stop(router_t *router) {
+    router->stopping = true;
+}
+
+void router_refuse_waiting(router_t *router) {
+    for (size_t i = 0; i < router->pool_count; i++) {
+        pool_t *pool = &router->pools[i];
+        error_detail_t detail = {.pool = pool, .retryable = true};
+        fail_queue(router, &pool->queue, RPC_STOPPING, &detail, "the bus is stopping");
+    }
+}

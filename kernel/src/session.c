@@ -1,0 +1,86 @@
+/* session.c - see session.h. */
+#include "session.h"
+
+#include <string.h>
+
+#include "sys.h"
+
+void sessions_init(sessions_t *sessions, size_t max) {
+    *sessions = (sessions_t){.max = max};
+    list_init(&sessions->idle);
+}
+
+void sessions_free(sessions_t *sessions) {
+    index_free(&sessions->by_client);
+    index_free(&sessions->by_target);
+}
+
+static bool has_id(const session_t *session, const char *id, size_t len) {
+    return session->len == len && memcmp(session->id, id, len) == 0;
+}
+
+session_t *sessions_find(const sessions_t *sessions, const client_t *client, const pool_t *pool, const char *id,
+                         size_t len) {
+    uint32_t hash = index_hash((uint32_t)client->id, id, len);
+    for (index_link_t *link = index_find(&sessions->by_client, hash); link; link = link->next) {
+        session_t *session = list_entry(link, session_t, by_client);
+        if (link->hash == hash && session->client == client && (!pool || session->target->pool == pool) &&
+            has_id(session, id, len))
+            return session;
+    }
+    return NULL;
+}
+
+session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *id, size_t len) {
+    uint32_t hash = index_hash((uint32_t)target->worker_id, id, len);
+    for (index_link_t *link = index_find(&sessions->by_target, hash); link; link = link->next) {
+        session_t *session = list_entry(link, session_t, by_target);
+        if (link->hash == hash && session->target == target && has_id(session, id, len)) return session;
+    }
+    return NULL;
+}
+
+session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len) {
+    if (sessions->count >= sessions->max) {
+        list_t *oldest = list_first(&sessions->idle);
+        if (!oldest) return NULL;
+        sessions_unbind(sessions, list_entry(oldest, session_t, idle));
+    }
+    session_t *session = sys_calloc(1, sizeof *session + len);
+    if (!session) return NULL;
+    session->client = client;
+    session->target = target;
+    session->len = (uint32_t)len;
+    memcpy(session->id, id, len);
+    if (!index_add(&sessions->by_client, &session->by_client, index_hash((uint32_t)client->id, id, len))) {
+        sys_free(session);
+        return NULL;
+    }
+    if (!index_add(&sessions->by_target, &session->by_target, index_hash((uint32_t)target->worker_id, id, len))) {
+        index_remove(&sessions->by_client, &session->by_client);
+        sys_free(session);
+        return NULL;
+    }
+    list_append(&client->sessions, &session->of_client);
+    list_append(&target->sessions, &session->on_target);
+    list_append(&sessions->idle, &session->idle);
+    sessions->count++;
+    return session;
+}
+
+void sessions_unbind(sessions_t *sessions, session_t *session) {
+    index_remove(&sessions->by_client, &session->by_client);
+    index_remove(&sessions->by_target, &session->by_target);
+    list_remove(&session->of_client);
+    list_remove(&session->on_target);
+    list_remove(&session->idle);
+    sessions->count--;
+    sys_free(session);
+}
+
+void sessions_count(sessions_t *sessions, session_t *session, int change) {
+    if (change > 0) session->in_flight++;
+    if (change < 0) session->in_flight--;
+    list_remove(&session->idle);
+    if (!session->in_flight) list_append(&sessions->idle, &session->idle);
+}

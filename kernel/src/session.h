@@ -1,0 +1,52 @@
+/*
+ * session.h - the bindings of sessions to workers: (client, pool, session id) -> target.
+ */
+#ifndef STDIO_BUS_SESSION_H
+#define STDIO_BUS_SESSION_H
+
+#include "client.h"
+#include "index.h"
+#include "list.h"
+#include "pool.h"
+
+#define SESSION_ID_MAX 1024
+
+typedef struct session {
+    index_link_t by_client; /* (client, id) */
+    index_link_t by_target; /* (worker id, id) */
+    client_t *client;
+    target_t *target; /* its pool is the session's pool */
+    list_t of_client;
+    list_t on_target;
+    list_t idle; /* in sessions_t.idle while nothing is in flight */
+    uint32_t in_flight;
+    uint32_t len;
+    char id[]; /* decoded, not terminated */
+} session_t;
+
+typedef struct sessions {
+    index_t by_client;
+    index_t by_target;
+    list_t idle; /* the least recently used first */
+    size_t count;
+    size_t max;
+} sessions_t;
+
+void sessions_init(sessions_t *sessions, size_t max);
+void sessions_free(sessions_t *sessions);
+
+/* The client's session of this id, in `pool`, or in any pool (the one bound last)
+ * when `pool` is NULL. */
+session_t *sessions_find(const sessions_t *sessions, const client_t *client, const pool_t *pool, const char *id,
+                         size_t len);
+session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *id, size_t len);
+
+/* Binds a new session; beyond the maximum the least recently used idle one is
+ * forgotten.  NULL: all are busy, or no memory. */
+session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len);
+void sessions_unbind(sessions_t *sessions, session_t *session);
+
+/* Counts a request in (+1) or out (-1), 0: a use without a request. */
+void sessions_count(sessions_t *sessions, session_t *session, int change);
+
+#endif

@@ -1,0 +1,505 @@
+/* supervisor.c - see supervisor.h. */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "stdio_bus.h"
+#include "sys.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS 10000
+/* A worker whose stdout or stdin is closed has this long to exit by itself. */
+#define CLOSED_PIPE_GRACE_MS 500
+#define STOP_GRACE_MAX_MS 2000
+#define NOISE_REPORT_BYTES 120
+
+typedef enum event { SPAWN, READY, FAULT, CLOSED, EXITED, TIMER, STOP, EVENT_COUNT } event_t;
+
+typedef void action_fn(worker_t *worker);
+static action_fn start_process, become_ready, kill_now, await_exit, take_crash, take_stop_exit, fail_startup, escalate,
+    begin_stop, stop_unstarted;
+
+/*
+ * The whole life of a worker.  NULL: the event means nothing in that state.
+ *
+ *                       SPAWN          READY         FAULT     CLOSED      EXITED          TIMER          STOP
+ */
+static action_fn *const TABLE[WORKER_STATE_COUNT][EVENT_COUNT] = {
+    [WORKER_IDLE]     = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          stop_unstarted},
+    [WORKER_STARTING] = {NULL,          become_ready, kill_now, await_exit, take_crash,     fail_startup,  begin_stop},
+    [WORKER_READY]    = {NULL,          NULL,         kill_now, await_exit, take_crash,     NULL,          begin_stop},
+    [WORKER_DYING]    = {NULL,          NULL,         NULL,     NULL,       take_crash,     kill_now,      begin_stop},
+    [WORKER_BACKOFF]  = {start_process, NULL,         NULL,     NULL,       NULL,           start_process, stop_unstarted},
+    [WORKER_STOPPING] = {NULL,          NULL,         NULL,     NULL,       take_stop_exit, escalate,      NULL},
+    [WORKER_STOPPED]  = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          NULL},
+    [WORKER_FAILED]   = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          NULL},
+};
+
+static void happen(worker_t *worker, event_t event) {
+    action_fn *action = TABLE[worker->state][event];
+    if (action) action(worker);
+}
+
+static supervisor_t *supervisor_of(worker_t *worker) {
+    return worker->supervisor;
+}
+
+static void log_worker(worker_t *worker, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void log_worker(worker_t *worker, int level, const char *format, ...) {
+    char text[3 * TAIL_LINE_MAX + 256];
+    int used = snprintf(text, sizeof text, "pool \"%s\" worker %" PRId32 ": ", worker->target.pool->config->id,
+                        worker->target.worker_id);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, sizeof text - (size_t)used, format, args);
+    va_end(args);
+    supervisor_of(worker)->ops.log(supervisor_of(worker)->context, level, text);
+}
+
+static void start_timer(worker_t *worker, uint64_t delay_ms) {
+    /* Room in the timer heap was reserved by supervisor_init: this cannot fail. */
+    loop_timer_start(worker->shared->loop, &worker->timer, delay_ms);
+}
+
+static void announce(worker_t *worker, const supervisor_event_t *event) {
+    supervisor_of(worker)->ops.event(supervisor_of(worker)->context, worker, event);
+}
+
+/* ---- how a process ended ---------------------------------------------------- */
+
+typedef struct ending {
+    pid_t pid;
+    int exit_code; /* -1: none */
+    int signal;    /* 0: none */
+    char reason[768];
+    char *stderr_tail; /* owned; NULL: no memory */
+} ending_t;
+
+static const char *signal_name(int signal) {
+    static const struct {
+        int number;
+        const char *name;
+    } names[] = {
+        {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},   {SIGTRAP, "SIGTRAP"},
+        {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},   {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},
+        {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"}, {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"}, {SIGTERM, "SIGTERM"},
+        {SIGXCPU, "SIGXCPU"}, {SIGSYS, "SIGSYS"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].number == signal) return names[i].name;
+    return "unnamed";
+}
+
+static const char *text_or_empty(const char *text) {
+    return text ? text : "";
+}
+
+/* Collects the process: its last output, its group, its status. */
+static void collect(worker_t *worker, ending_t *ending) {
+    worker_drain(worker);
+    /* The leader is a zombie until it is reaped, so the group's number is still ours. */
+    sys_kill_group(worker->pid, SIGKILL);
+    int status = sys_reap(worker->pid);
+    *ending = (ending_t){.pid = worker->pid, .exit_code = -1, .stderr_tail = tail_join(&worker->tail)};
+    char how[96] = "has disappeared"; /* somebody else has reaped it */
+    if (status >= 0 && WIFEXITED(status)) {
+        ending->exit_code = WEXITSTATUS(status);
+        snprintf(how, sizeof how, "exited with status %d", ending->exit_code);
+    } else if (status >= 0 && WIFSIGNALED(status)) {
+        ending->signal = WTERMSIG(status);
+        snprintf(how, sizeof how, "was ended by signal %d (%s)", ending->signal, signal_name(ending->signal));
+    }
+    snprintf(ending->reason, sizeof ending->reason, "worker %" PRId32 " of pool \"%s\" %s%s%s",
+             worker->target.worker_id, worker->target.pool->config->id, how, *worker->fault ? ": " : "", worker->fault);
+    worker->fault[0] = '\0';
+    worker_detach(worker);
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+}
+
+static void announce_ending(worker_t *worker, const char *kind, const ending_t *ending) {
+    announce(worker, &(supervisor_event_t){
+                         .kind = kind,
+                         .reason = ending->reason,
+                         .stderr_tail = text_or_empty(ending->stderr_tail),
+                         .pid = ending->pid,
+                         .exit_code = ending->exit_code,
+                         .signal = ending->signal,
+                     });
+}
+
+static void lose_requests(worker_t *worker, const ending_t *ending, rpc_error_t error) {
+    router_loss_t loss = {
+        .error = error,
+        .message = error == RPC_STOPPING ? "the bus is stopping" : ending->reason,
+        .exit_code = ending->exit_code,
+        .signal = ending->signal,
+        .stderr_tail = text_or_empty(ending->stderr_tail),
+    };
+    router_target_lost(supervisor_of(worker)->router, &worker->target, &loss);
+}
+
+/* ---- starting --------------------------------------------------------------- */
+
+static bool pool_is_lost(const supervisor_t *supervisor, const pool_t *pool) {
+    for (size_t i = 0; i < supervisor->worker_count; i++) {
+        const worker_t *worker = supervisor->workers[i];
+        if (worker->target.pool == pool && worker->state != WORKER_FAILED) return false;
+    }
+    return true;
+}
+
+static void fail_for_good(worker_t *worker, const ending_t *ending) {
+    supervisor_t *supervisor = supervisor_of(worker);
+    worker->state = WORKER_FAILED;
+    log_worker(worker, STDIO_BUS_LOG_ERROR, "failed for good: %s", ending->reason);
+    announce_ending(worker, "failed", ending);
+    if (pool_is_lost(supervisor, worker->target.pool))
+        router_pool_failed(supervisor->router, worker->target.pool, ending->reason, text_or_empty(ending->stderr_tail));
+}
+
+/* Whether one more crash now is within max_restarts in restart_window_sec; counts it. */
+static bool may_restart(worker_t *worker) {
+    const config_limits_t *limits = &supervisor_of(worker)->config->limits;
+    size_t max = (size_t)limits->max_restarts;
+    uint64_t now = loop_now(worker->shared->loop), window = (uint64_t)limits->restart_window_sec * 1000;
+    if (!max) return false;
+    if (!worker->crashes && !(worker->crashes = sys_calloc(max, sizeof *worker->crashes))) return false;
+    uint64_t *slot = &worker->crashes[worker->crash_count % max];
+    bool allowed = worker->crash_count < max || now - *slot > window;
+    *slot = now;
+    worker->crash_count++;
+    return allowed;
+}
+
+/* After a crash or a start that failed: a further start later, or the end. */
+static void schedule_restart(worker_t *worker, ending_t *ending) {
+    const config_limits_t *limits = &supervisor_of(worker)->config->limits;
+    uint64_t now = loop_now(worker->shared->loop);
+    bool stable = worker->started_at && now - worker->started_at >= (uint64_t)limits->restart_window_sec * 1000;
+    if (!may_restart(worker)) {
+        size_t used = strlen(ending->reason);
+        snprintf(ending->reason + used, sizeof ending->reason - used,
+                 ", more than %" PRId64 " times in %" PRId64 " s (limits.max_restarts, limits.restart_window_sec)",
+                 limits->max_restarts, limits->restart_window_sec);
+        fail_for_good(worker, ending);
+        return;
+    }
+    worker->backoff_ms = stable || !worker->backoff_ms ? BACKOFF_FIRST_MS : worker->backoff_ms * 2;
+    if (worker->backoff_ms > BACKOFF_LAST_MS) worker->backoff_ms = BACKOFF_LAST_MS;
+    worker->state = WORKER_BACKOFF;
+    start_timer(worker, worker->backoff_ms);
+    log_worker(worker, STDIO_BUS_LOG_WARNING, "%s; next start in %" PRIu64 " ms", ending->reason, worker->backoff_ms);
+    announce_ending(worker, "restarting", ending);
+}
+
+static void start_process(worker_t *worker) {
+    supervisor_t *supervisor = supervisor_of(worker);
+    const config_pool_t *config = worker->target.pool->config;
+    spawn_request_t request = {
+        .command = config->command,
+        .args = config->args,
+        .env = config->env,
+        .inherit_env = config->inherit_env,
+        .cwd = config->cwd,
+    };
+    spawn_child_t child;
+    bool permanent;
+    char error[SPAWN_ERROR_SIZE];
+    if (worker->state == WORKER_BACKOFF) {
+        worker->restarts++;
+        supervisor->restarts++;
+    }
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+    worker->started_at = 0;
+    if (spawn(&request, &child, &permanent, error) != 0) {
+        ending_t ending = {.exit_code = -1};
+        snprintf(ending.reason, sizeof ending.reason, "worker %" PRId32 " of pool \"%s\" cannot be started: %s",
+                 worker->target.worker_id, config->id, error);
+        if (permanent) fail_for_good(worker, &ending);
+        else schedule_restart(worker, &ending);
+        return;
+    }
+    worker->state = WORKER_STARTING;
+    worker->started_at = loop_now(worker->shared->loop);
+    if (!worker_attach(worker, &child)) {
+        snprintf(worker->fault, sizeof worker->fault, "its pipes cannot be watched: %s", strerror(errno));
+        happen(worker, FAULT);
+        return;
+    }
+    log_worker(worker, STDIO_BUS_LOG_DEBUG, "started, pid %d", (int)child.pid);
+    start_timer(worker, (uint64_t)config->startup_timeout_sec * 1000);
+    if (!router_begin_handshake(supervisor->router, &worker->target)) happen(worker, READY);
+}
+
+static void become_ready(worker_t *worker) {
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+    worker->state = WORKER_READY;
+    log_worker(worker, STDIO_BUS_LOG_DEBUG, "ready");
+    announce(worker, &(supervisor_event_t){
+                         .kind = "started", .reason = "", .stderr_tail = "", .pid = worker->pid, .exit_code = -1});
+    router_target_ready(supervisor_of(worker)->router, &worker->target);
+}
+
+void supervisor_handshake_done(worker_t *worker, const char *error) {
+    if (error) snprintf(worker->fault, sizeof worker->fault, "%s", error);
+    happen(worker, error ? FAULT : READY);
+}
+
+/* ---- faults and exits --------------------------------------------------------- */
+
+static void begin_dying(worker_t *worker) {
+    worker->state = WORKER_DYING;
+    target_set_ready(&worker->target, false);
+}
+
+static void kill_now(worker_t *worker) {
+    begin_dying(worker);
+    sys_kill_group(worker->pid, SIGKILL);
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+    if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+}
+
+static void fail_startup(worker_t *worker) {
+    snprintf(worker->fault, sizeof worker->fault, "no answer to its handshake within %" PRId64 " s (startup_timeout_sec)",
+             worker->target.pool->config->startup_timeout_sec);
+    kill_now(worker);
+}
+
+static void await_exit(worker_t *worker) {
+    begin_dying(worker);
+    start_timer(worker, CLOSED_PIPE_GRACE_MS);
+}
+
+static void take_crash(worker_t *worker) {
+    ending_t ending;
+    target_set_ready(&worker->target, false);
+    collect(worker, &ending);
+    lose_requests(worker, &ending, RPC_WORKER_EXITED);
+    schedule_restart(worker, &ending);
+    sys_free(ending.stderr_tail);
+}
+
+/* ---- stopping ----------------------------------------------------------------- */
+
+static void stop_unstarted(worker_t *worker) {
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+    worker->state = WORKER_STOPPED;
+    announce(worker, &(supervisor_event_t){.kind = "stopped", .reason = "", .stderr_tail = "", .exit_code = -1});
+}
+
+static void begin_stop(worker_t *worker) {
+    supervisor_t *supervisor = supervisor_of(worker);
+    target_set_ready(&worker->target, false);
+    worker->state = WORKER_STOPPING;
+    worker_close_stdin(worker);
+    start_timer(worker, supervisor->grace_ms);
+}
+
+/* SIGTERM first, SIGKILL when the time is up. */
+static void escalate(worker_t *worker) {
+    uint64_t now = loop_now(worker->shared->loop), kill_at = supervisor_of(worker)->kill_at;
+    bool last = now >= kill_at;
+    sys_kill_group(worker->pid, last ? SIGKILL : SIGTERM);
+    if (!last) start_timer(worker, kill_at - now);
+    else if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+}
+
+static void take_stop_exit(worker_t *worker) {
+    ending_t ending;
+    collect(worker, &ending);
+    worker->state = WORKER_STOPPED;
+    lose_requests(worker, &ending, RPC_STOPPING);
+    announce_ending(worker, "stopped", &ending);
+    sys_free(ending.stderr_tail);
+}
+
+/* ---- what the traffic reports ------------------------------------------------- */
+
+/* What a worker wrote, as valid UTF-8; the caller frees it.  NULL: no memory. */
+static char *readable(const char *text, size_t len) {
+    buffer_t clean;
+    buffer_init(&clean, 3 * TAIL_LINE_MAX + 1);
+    bool ok = buffer_text(&clean, text, len) && buffer_append(&clean, "", 1);
+    if (ok) return clean.data; /* nothing was consumed: it begins there */
+    buffer_free(&clean);
+    return NULL;
+}
+
+static void on_line(worker_t *worker, line_result_t result, const line_t *line) {
+    router_t *router = supervisor_of(worker)->router;
+    if (result == LINE_READY) {
+        if (router_worker_line(router, &worker->target, line->text, line->len)) {
+            worker->noise = 0;
+            return;
+        }
+        if (worker->noise++) return; /* once per burst */
+        char *text = readable(line->text, line->len < NOISE_REPORT_BYTES ? line->len : NOISE_REPORT_BYTES);
+        log_worker(worker, STDIO_BUS_LOG_WARNING, "skipped on its stdout, no JSON-RPC message: %s", text_or_empty(text));
+        sys_free(text);
+        return;
+    }
+    log_worker(worker, STDIO_BUS_LOG_ERROR, "skipped a line longer than %zu bytes (limits.max_input_buffer)",
+               router->max_line);
+    if (result == LINE_TOO_LONG && router_worker_too_long(router, &worker->target, line)) return;
+    snprintf(worker->fault, sizeof worker->fault, "it wrote a line beyond limits.max_input_buffer that names no request");
+    happen(worker, FAULT);
+}
+
+static void on_stderr_line(worker_t *worker, const char *text, size_t len) {
+    char *line = readable(text, len);
+    if (!line) return;
+    log_worker(worker, STDIO_BUS_LOG_INFO, "stderr: %s", line);
+    tail_add(&worker->tail, line);
+    sys_free(line);
+}
+
+static void on_closed(worker_t *worker, const char *pipe) {
+    if (sys_has_exited(worker->pid)) {
+        happen(worker, EXITED);
+        return;
+    }
+    if (TABLE[worker->state][CLOSED]) snprintf(worker->fault, sizeof worker->fault, "it had closed its %s", pipe);
+    happen(worker, CLOSED);
+}
+
+static void on_exited(worker_t *worker) {
+    happen(worker, EXITED);
+}
+
+static void on_timer(loop_timer_t *timer) {
+    happen(timer->owner, TIMER);
+}
+
+/* ---- the supervisor ------------------------------------------------------------ */
+
+static void on_drain_timer(loop_timer_t *timer);
+
+bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, const config_t *config, pool_t *pools,
+                     const supervisor_ops_t *ops, void *context) {
+    *supervisor = (supervisor_t){.router = router, .config = config, .ops = *ops, .context = context};
+    supervisor->shared.loop = loop;
+    supervisor->shared.ops = (worker_ops_t){on_line, on_stderr_line, on_closed, on_exited};
+    supervisor->drain_timer = (loop_timer_t){.fn = on_drain_timer, .owner = supervisor};
+    list_init(&supervisor->shared.dirty);
+    size_t total = 0;
+    for (size_t i = 0; i < config->pool_count; i++) {
+        if (!heap_reserve(&pools[i].ready, (size_t)config->pools[i].instances)) return false;
+        total += (size_t)config->pools[i].instances;
+    }
+    supervisor->shared.scratch = sys_malloc(WORKER_SCRATCH_SIZE);
+    supervisor->workers = sys_calloc(total, sizeof(*supervisor->workers));
+    /* Two timers for each worker, one of ours, one to spare. */
+    if (!supervisor->shared.scratch || !supervisor->workers || !loop_reserve_timers(loop, 2 * total + 2)) return false;
+    for (size_t i = 0; i < config->pool_count; i++) {
+        for (int64_t k = 0; k < config->pools[i].instances; k++) {
+            worker_t *worker = sys_malloc(sizeof *worker);
+            if (!worker) return false;
+            size_t index = supervisor->worker_count++;
+            worker_init(worker, &supervisor->shared, &config->limits, &pools[i], (int32_t)index + 1);
+            worker->supervisor = supervisor;
+            worker->timer.fn = on_timer;
+            supervisor->workers[index] = worker;
+        }
+    }
+    return true;
+}
+
+void supervisor_free(supervisor_t *supervisor) {
+    for (size_t i = 0; i < supervisor->worker_count; i++) {
+        worker_t *worker = supervisor->workers[i];
+        static const ending_t nobody = {.exit_code = -1};
+        if (worker->pid) {
+            sys_kill_group(worker->pid, SIGKILL);
+            sys_reap(worker->pid);
+        }
+        lose_requests(worker, &nobody, RPC_STOPPING);
+        worker_free(worker);
+        sys_free(worker);
+    }
+    if (supervisor->shared.loop) loop_timer_stop(supervisor->shared.loop, &supervisor->drain_timer);
+    sys_free(supervisor->workers);
+    sys_free(supervisor->shared.scratch);
+}
+
+void supervisor_start(supervisor_t *supervisor) {
+    for (size_t i = 0; i < supervisor->worker_count; i++) happen(supervisor->workers[i], SPAWN);
+}
+
+static void close_workers(supervisor_t *supervisor) {
+    uint64_t now = loop_now(supervisor->shared.loop);
+    uint64_t left = supervisor->kill_at > now ? supervisor->kill_at - now : 0;
+    if (supervisor->closing) return;
+    supervisor->closing = true;
+    if (supervisor->grace_ms > left / 2) supervisor->grace_ms = left / 2;
+    loop_timer_stop(supervisor->shared.loop, &supervisor->drain_timer);
+    router_refuse_waiting(supervisor->router);
+    for (size_t i = 0; i < supervisor->worker_count; i++) happen(supervisor->workers[i], STOP);
+}
+
+static void on_drain_timer(loop_timer_t *timer) {
+    close_workers(timer->owner);
+}
+
+void supervisor_stop(supervisor_t *supervisor, uint64_t timeout_ms) {
+    loop_t *loop = supervisor->shared.loop;
+    supervisor->stopping = true;
+    /* The last two parts of the time are for workers that do not end by themselves. */
+    supervisor->grace_ms = timeout_ms / 4 < STOP_GRACE_MAX_MS ? timeout_ms / 4 : STOP_GRACE_MAX_MS;
+    loop_timer_start(loop, &supervisor->drain_timer, timeout_ms - 2 * supervisor->grace_ms);
+    supervisor->kill_at = loop_now(loop) + timeout_ms;
+    router_stop(supervisor->router);
+}
+
+bool supervisor_stopped(const supervisor_t *supervisor) {
+    if (!supervisor->closing) return false;
+    for (size_t i = 0; i < supervisor->worker_count; i++)
+        if (supervisor->workers[i]->pid) return false;
+    return true;
+}
+
+bool supervisor_settled(const supervisor_t *supervisor) {
+    const router_t *router = supervisor->router;
+    for (size_t i = 0; i < router->pool_count; i++)
+        if (!heap_first(&router->pools[i].ready) && !router->pools[i].failed) return false;
+    return true;
+}
+
+static void flush_dirty(supervisor_t *supervisor) {
+    sys_sigpipe_t hold;
+    bool broken = false;
+    list_t *link, lost;
+    list_init(&lost);
+    sys_sigpipe_hold(&hold);
+    while ((link = list_first(&supervisor->shared.dirty))) {
+        worker_t *worker = list_entry(link, worker_t, dirty);
+        if (worker_flush(worker)) continue;
+        broken = true;
+        list_append(&lost, &worker->dirty);
+    }
+    sys_sigpipe_release(&hold, broken);
+    while ((link = list_first(&lost))) {
+        list_remove(link);
+        on_closed(list_entry(link, worker_t, dirty), "stdin");
+    }
+}
+
+void supervisor_flush(supervisor_t *supervisor) {
+    while (list_first(&supervisor->shared.dirty)) flush_dirty(supervisor);
+    if (supervisor->stopping && !supervisor->closing && !supervisor->router->pendings.calls) close_workers(supervisor);
+}
+
+worker_t *supervisor_find(const supervisor_t *supervisor, int32_t worker_id) {
+    bool known = worker_id >= 1 && (size_t)worker_id <= supervisor->worker_count;
+    return known ? supervisor->workers[worker_id - 1] : NULL;
+}
+
+bool worker_is_running(const worker_t *worker) {
+    return worker->state == WORKER_READY;
+}

@@ -1,0 +1,119 @@
+/* sys.c - see sys.h. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* pipe2 */
+#endif
+#include "sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+void *sys_malloc(size_t size) { return malloc(size); }
+void *sys_calloc(size_t count, size_t size) { return calloc(count, size); }
+void *sys_realloc(void *old, size_t size) { return realloc(old, size); }
+void sys_free(void *memory) { free(memory); }
+
+int sys_open_read(const char *path) {
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+ssize_t sys_read(int fd, void *data, size_t size) {
+    ssize_t n;
+    do n = read(fd, data, size);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+ssize_t sys_write(int fd, const void *data, size_t size) {
+    ssize_t n;
+    do n = write(fd, data, size);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+void sys_close(int fd) {
+    if (fd >= 0) close(fd); /* after EINTR the descriptor is gone on Linux: never retried */
+}
+
+/* Moves a descriptor above the standard three, close-on-exec. */
+static int above_stdio(int fd) {
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return moved;
+}
+
+static int prepare_end(int *fd, bool nonblocking) {
+    if (*fd < 3) {
+        *fd = above_stdio(*fd);
+        if (*fd < 0) return -1;
+    }
+#if !defined(__linux__)
+    if (fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0) return -1;
+#endif
+    if (!nonblocking) return 0;
+    int flags = fcntl(*fd, F_GETFL);
+    return flags < 0 ? -1 : fcntl(*fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write) {
+#if defined(__linux__)
+    if (pipe2(fds, O_CLOEXEC) < 0) return -1;
+#else
+    if (pipe(fds) < 0) return -1;
+#endif
+    if (prepare_end(&fds[0], nonblocking_read) == 0 && prepare_end(&fds[1], nonblocking_write) == 0) return 0;
+    int saved = errno;
+    sys_close(fds[0]);
+    sys_close(fds[1]);
+    errno = saved;
+    return -1;
+}
+
+void sys_sigpipe_hold(sys_sigpipe_t *hold) {
+    sigset_t pipe, before;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    hold->ours = !sigismember(&before, SIGPIPE);
+}
+
+void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised) {
+    sigset_t pipe, pending;
+    if (!hold->ours) return;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    /* The signal of a write goes to the writing thread: it is pending here or ignored. */
+    if (raised && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE)) {
+        int signal;
+        sigwait(&pipe, &signal);
+    }
+    pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+}
+
+uint64_t sys_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int sys_kill_group(pid_t leader, int signal) { return kill(-leader, signal); }
+
+bool sys_has_exited(pid_t pid) {
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+int sys_reap(pid_t pid) {
+    int status = -1;
+    pid_t got;
+    do got = waitpid(pid, &status, 0);
+    while (got < 0 && errno == EINTR);
+    return got == pid ? status : -1;
+}

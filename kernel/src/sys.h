@@ -1,0 +1,48 @@
+/*
+ * sys.h - the seam to the operating system: every allocation and every system call
+ * of the kernel that can fail goes through these functions.
+ *
+ * Tests link kernel/tests/fake_sys.c in place of sys.c and make each of them fail in
+ * turn.  Same arguments, results and errno as the call behind the name; EINTR is
+ * retried here.  What is particular to one platform (epoll, kqueue, pidfd, clone)
+ * stays in that platform's poller and spawn file.
+ */
+#ifndef STDIO_BUS_SYS_H
+#define STDIO_BUS_SYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+void *sys_malloc(size_t size);
+void *sys_calloc(size_t count, size_t size);
+void *sys_realloc(void *old, size_t size);
+void sys_free(void *memory);
+
+int sys_open_read(const char *path); /* close-on-exec */
+ssize_t sys_read(int fd, void *data, size_t size);
+ssize_t sys_write(int fd, const void *data, size_t size);
+void sys_close(int fd); /* negative: nothing */
+
+/* A pipe whose ends are non-blocking where asked, close-on-exec, and never 0, 1 or 2
+ * (spawn puts the other ends there).  0, or -1 with errno. */
+int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write);
+
+/* Writes in between to a pipe without a reader fail with EPIPE and nothing more, whatever
+ * the host does with SIGPIPE; its mask and dispositions are as before afterwards. */
+typedef struct sys_sigpipe {
+    bool ours; /* the host had not blocked it */
+} sys_sigpipe_t;
+void sys_sigpipe_hold(sys_sigpipe_t *hold);
+void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised); /* raised: some write got EPIPE */
+
+uint64_t sys_now_ms(void); /* monotonic */
+
+int sys_kill_group(pid_t leader, int signal);
+/* True when the child has exited (it stays a zombie, so that its pid stays ours). */
+bool sys_has_exited(pid_t pid);
+/* Waits for a child that has exited or been killed; its wait status, or -1. */
+int sys_reap(pid_t pid);
+
+#endif

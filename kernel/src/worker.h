@@ -1,0 +1,96 @@
+/*
+ * worker.h - one child process and its three pipes: bytes in, bytes out, stderr kept.
+ *
+ * What a worker's life is made of is decided in supervisor.c, what its messages mean in
+ * router.h; here is only the traffic.
+ */
+#ifndef STDIO_BUS_WORKER_H
+#define STDIO_BUS_WORKER_H
+
+#include "buffer.h"
+#include "line.h"
+#include "loop.h"
+#include "pool.h"
+#include "router.h"
+#include "spawn.h"
+#include "tail.h"
+
+/* Bytes kept of either end of an over-long answer, to find its id in. */
+#define WORKER_LINE_KEEP 512
+
+struct worker;
+
+typedef struct worker_ops {
+    /* One line of its stdout or stderr. */
+    void (*line)(struct worker *worker, line_result_t result, const line_t *line);
+    void (*stderr_line)(struct worker *worker, const char *text, size_t len);
+    /* A pipe is closed at the worker's end though no exit was reported: "stdout", "stdin". */
+    void (*closed)(struct worker *worker, const char *pipe);
+    void (*exited)(struct worker *worker);
+} worker_ops_t;
+
+/* What all workers of a bus share. */
+typedef struct worker_shared {
+    loop_t *loop;
+    worker_ops_t ops;
+    char *scratch; /* one read buffer for all */
+    list_t dirty;  /* worker_t.dirty: have bytes to write */
+} worker_shared_t;
+
+#define WORKER_SCRATCH_SIZE (256u * 1024)
+
+typedef enum worker_state {
+    WORKER_IDLE,     /* never started */
+    WORKER_STARTING, /* spawned; its handshake is under way */
+    WORKER_READY,
+    WORKER_DYING,    /* at fault: killed, or about to be */
+    WORKER_BACKOFF,  /* gone; a new start is due */
+    WORKER_STOPPING, /* asked to end */
+    WORKER_STOPPED,
+    WORKER_FAILED,   /* gone for good */
+    WORKER_STATE_COUNT
+} worker_state_t;
+
+typedef struct worker {
+    target_t target;
+    worker_shared_t *shared;
+    void *supervisor;
+    worker_state_t state;
+    pid_t pid; /* 0: no process */
+    watch_t in, out, err, child; /* fd -1: closed */
+    bool watched_child; /* exits are reported; otherwise end-of-file and `reap` serve */
+    bool paused;
+    bool close_after_flush;
+    buffer_t outbox;
+    line_reader_t lines, err_lines;
+    tail_t tail;
+    list_t dirty;
+    loop_timer_t timer; /* what it means depends on the state */
+    loop_timer_t reap;
+    uint64_t started_at, backoff_ms, noise;
+    uint64_t *crashes; /* ring of the times of the last max_restarts crashes */
+    uint64_t crash_count;
+    uint64_t restarts, bytes_in, bytes_out;
+    char fault[256]; /* why it is dying, "" when it died by itself */
+} worker_t;
+
+void worker_init(worker_t *worker, worker_shared_t *shared, const config_limits_t *limits, pool_t *pool, int32_t id);
+void worker_free(worker_t *worker); /* no process may be left */
+
+/* Takes over the pipes and the process.  False: the loop cannot watch them. */
+bool worker_attach(worker_t *worker, const spawn_child_t *child);
+/* Closes the pipes and forgets what was not written. */
+void worker_detach(worker_t *worker);
+
+/* Queues one line for its stdin; false over the limit.  Written by worker_flush. */
+bool worker_queue(worker_t *worker, const piece_t *pieces, size_t count);
+/* Writes what the pipe takes.  Returns false when the pipe has no reader. */
+bool worker_flush(worker_t *worker);
+/* Closes its stdin as soon as all is written. */
+void worker_close_stdin(worker_t *worker);
+/* Reads what is left after its exit. */
+void worker_drain(worker_t *worker);
+/* Begins or ends reading from its stdout. */
+void worker_pause(worker_t *worker, bool paused);
+
+#endif

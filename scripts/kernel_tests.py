@@ -1,0 +1,144 @@
+"""The kernel's unit tests: compile and run every `kernel/tests/test_*.c`.
+
+Here: choosing a compiler (the system's with sanitizers, else zig without), building each
+test as a program of its own with all rooms of this operating system, running them. Other
+C files in kernel/tests are linked with every test, `fake_NAME.c` in place of room `NAME.c`.
+Not here: the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import targets
+import zig_tool
+
+_WORK = targets.CACHE / "kernel-tests"
+_TESTS = targets.ROOT / "kernel/tests"
+_TIMEOUT_SEC = 300
+
+_FLAGS = (*targets.LANGUAGE_FLAGS, *targets.WARNING_FLAGS, "-Ikernel/src", "-Ikernel/tests", "-g", "-O1")
+_SANITIZE = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
+_PLAIN = ("-fno-sanitize=undefined", "-UNDEBUG")
+
+
+class KernelTestError(Exception):
+    """The tests cannot be built, or some of them failed."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """How to compile a test: command, flags of its own, and what to call it."""
+
+    command: list[str]
+    flags: tuple[str, ...]
+    description: str
+
+
+def system_compiler() -> Optional[str]:
+    """Return the system's C compiler: CC, else the first that is there, else None."""
+    if os.environ.get("CC"):
+        return os.environ["CC"]
+    return next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+def choose_compiler() -> Compiler:
+    """Prefer a system compiler whose sanitizers work; installs zig where there is none."""
+    name = system_compiler()
+    if name is None:
+        reason = "no system compiler"
+    elif _sanitizers_work(shlex.split(name)):
+        return Compiler(shlex.split(name), _SANITIZE, f"{name}, address and undefined behaviour sanitizers")
+    else:
+        reason = f"{name} has no working sanitizers"
+    return Compiler([*zig_tool.install(), "cc"], _PLAIN, f"zig cc, without sanitizers: {reason}")
+
+
+def run() -> None:
+    """Build and run all tests.
+
+    Raises:
+        KernelTestError: A test does not compile or fails; all others were run, too.
+    """
+    tests = sorted(_TESTS.glob("test_*.c"))
+    if not tests:
+        raise KernelTestError("kernel/tests has no test_*.c")
+    compiler = choose_compiler()
+    print(f"compiler: {compiler.description}", flush=True)
+    shutil.rmtree(_WORK, ignore_errors=True)
+    _WORK.mkdir(parents=True)
+    helpers = sorted(set(_TESTS.glob("*.c")) - set(tests))
+    replaced = {helper.name[len("fake_") :] for helper in helpers if helper.name.startswith("fake_")}
+    rooms = [targets.ROOT / room for room in targets.sources(targets.ROOT, sys.platform)]
+    rooms = [room for room in rooms if room.name not in replaced]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        shared = list(pool.map(lambda source: _compile(compiler, source), [*rooms, *helpers]))
+        programs = list(pool.map(lambda source: _link(compiler, source, shared), tests))
+    failed = [program.name for program in programs if not _passes(program)]
+    if failed:
+        raise KernelTestError(f"{len(failed)} of {len(programs)} failed: {', '.join(failed)}")
+    print(f"{len(programs)} test programs passed")
+
+
+def _sanitizers_work(command: list[str]) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "try.c"), Path(folder, "try")
+        source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+        for trial in ([*command, *_SANITIZE, str(source), "-o", str(program)], [str(program)]):
+            try:
+                done = subprocess.run(trial, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            except OSError:
+                return False
+            if done.returncode != 0:
+                return False
+    return True
+
+
+def _compile(compiler: Compiler, source: Path) -> str:
+    out = str(_WORK / f"{source.parent.name}-{source.stem}.o")
+    _build([*compiler.command, *_FLAGS, *compiler.flags, "-c", str(source), "-o", out])
+    return out
+
+
+def _link(compiler: Compiler, source: Path, shared: list[str]) -> Path:
+    program = _WORK / source.stem
+    _build([*compiler.command, *compiler.flags, _compile(compiler, source), *shared, "-o", str(program)])
+    return program
+
+
+def _build(command: list[str]) -> None:
+    done = subprocess.run(
+        command,
+        cwd=targets.ROOT,
+        env=zig_tool.environment(targets.CACHE / "zig"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode != 0:
+        raise KernelTestError(f"{shlex.join(command)}\n{done.stdout.strip()}")
+
+
+def _passes(program: Path) -> bool:
+    environment = {"UBSAN_OPTIONS": "print_stacktrace=1", **os.environ}
+    try:
+        status = subprocess.run([program], cwd=targets.ROOT, env=environment, timeout=_TIMEOUT_SEC).returncode
+    except subprocess.TimeoutExpired:
+        print(f"FAILED {program.name} (still running after {_TIMEOUT_SEC} s)", flush=True)
+        return False
+    print(f"ok     {program.name}" if status == 0 else f"FAILED {program.name} (status {status})", flush=True)
+    return status == 0

@@ -1,0 +1,551 @@
+"""The asyncio client: arguments, life and calls of one bus.
+
+This is the public face.  What happens to a message is in ``dispatch.py``, what it means
+in ``protocol/``, how it travels in ``backends/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..backends.base import Backend
+from ..backends.selection import choose, resolve_mode
+from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..errors import (
+    InvalidArgumentError,
+    InvalidStateError,
+    ResourceExhaustedError,
+    StdioBusError,
+    TransportError,
+)
+from ..messages import (
+    BusState,
+    BusStats,
+    ListenMode,
+    OverflowPolicy,
+    RequestOptions,
+    StreamEvent,
+    WorkerInfo,
+)
+from ..protocol.codec import refuse, to_bytes
+from ..protocol.failures import ended
+from ..protocol.session import Pending
+from .dispatch import Dispatcher
+from .listeners import LineCallback, Listeners, WorkerCallback
+from .streaming import ResponseStream
+from .subscriptions import NotificationSubscription
+
+_Line = TypeVar("_Line", bound=LineCallback)
+_Worker = TypeVar("_Worker", bound=WorkerCallback)
+
+_current_thread = threading.get_ident
+
+
+class AsyncStdioBus:
+    """Pools of worker processes behind one asyncio object.
+
+    Made anywhere, then bound to the loop and the thread that call `start`: everything
+    except the constructor, `subscribe` and the ``on_`` methods must be called there.  Use
+    it as an async context manager, or call `stop` yourself.  A bus that was stopped is
+    not started again.
+
+    Args:
+        config: The pools and limits.
+        config_path: Or a JSON file with them.
+        backend: ``auto``, ``native`` or ``subprocess``.
+        timeout_ms: Deadline of calls that name none, in milliseconds; ``math.inf`` for none.
+        native: Options of the native backend; a listener needs it.
+        subprocess: Options of the subprocess backend.
+
+    Raises:
+        InvalidArgumentError: Something in the arguments is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        config: BusConfig | Mapping[str, Any] | None = None,
+        *,
+        config_path: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        timeout_ms: float = 30000,
+        native: NativeOptions | None = None,
+        subprocess: SubprocessOptions | None = None,
+    ) -> None:
+        self._config = _read_config(config, config_path)
+        self._native = native if native is not None else NativeOptions()
+        self._subprocess = subprocess if subprocess is not None else SubprocessOptions()
+        self._mode = resolve_mode(backend, self._native)
+        self._timeout = _seconds(timeout_ms)
+        self._pools = frozenset(pool.id for pool in self._config.pools)
+        self._client_session_id = f"py-{os.urandom(6).hex()}"
+        self._listeners = Listeners()
+        self._state = BusState.CREATED
+        self._forked_from: int | None = None
+        self._thread = 0
+        self._thread_name = ""
+        self._dispatcher: Dispatcher | None = None
+        # The dispatcher while calls are allowed: the one thing that every call looks at.
+        self._live: Dispatcher | None = None
+        self._changing: asyncio.Future[None] | None = None
+        self._finalizer: weakref.finalize[[], AsyncStdioBus] | None = None
+        _buses.add(self)
+
+    # ---- Life
+
+    async def start(self) -> None:
+        """Starts the workers and returns when every pool has one that is ready.  Idempotent.
+
+        Raises:
+            UnavailableError: No backend works here, or the workers of a pool cannot be
+                started; the message has the reason and the last lines of their stderr.
+            InvalidStateError: The bus was stopped before.
+        """
+        if self._state is BusState.STARTING and self._changing is not None:
+            await asyncio.wait({self._changing})
+        if self._state is BusState.RUNNING and self._forked_from is None:
+            return
+        if self._state is not BusState.CREATED or self._forked_from is not None:
+            raise self._unusable("start")
+        self._state = BusState.STARTING
+        self._changing = asyncio.get_running_loop().create_future()
+        self._thread = threading.get_ident()
+        self._thread_name = threading.current_thread().name
+        try:
+            backend = choose(self._mode, self._native, self._subprocess)
+            dispatcher = Dispatcher(self._config, self._client_session_id, self._listeners, backend)
+            self._dispatcher = dispatcher
+            await dispatcher.start()
+            self._finalizer = weakref.finalize(self, backend.finalizer())
+            self._live = dispatcher
+            self._state = BusState.RUNNING
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self._changing.set_result(None)
+
+    async def stop(self, timeout_sec: float = 30.0) -> None:
+        """Ends every pending request with `TransportError` and the workers in order.
+
+        Args:
+            timeout_sec: After this many seconds workers that remain are killed.  Idempotent.
+
+        Raises:
+            InvalidArgumentError: ``timeout_sec`` is not a number of seconds.
+            TransportError: Called from another thread.
+        """
+        if isinstance(timeout_sec, bool) or not (isinstance(timeout_sec, (int, float)) and timeout_sec >= 0):
+            refuse("timeout_sec", "must be a number of seconds, 0 or more")
+        if self._forked_from is not None:
+            raise self._unusable("stop")
+        if self._state is BusState.STOPPING and self._changing is not None:
+            await asyncio.wait({self._changing})
+            return
+        if self._state is not BusState.RUNNING or self._dispatcher is None:
+            self.destroy()
+            return
+        if self._dispatcher.loop is not asyncio.get_running_loop():
+            self.destroy()  # its own loop is gone, and nothing can be awaited there
+            return
+        self._live = None
+        self._state = BusState.STOPPING
+        self._changing = asyncio.get_running_loop().create_future()
+        try:
+            await self._dispatcher.stop(timeout_sec)
+        finally:
+            self._end()
+            self._changing.set_result(None)
+
+    def destroy(self) -> Awaitable[None]:
+        """Ends everything now; workers are killed.  Idempotent.
+
+        It acts when it is called; awaiting what it returns is possible and changes nothing.
+
+        Raises:
+            TransportError: Called from another thread while the loop runs.
+        """
+        if self._forked_from is not None:
+            raise self._unusable("destroy")
+        dispatcher = self._dispatcher
+        if dispatcher is not None and dispatcher.loop.is_running() and _current_thread() != self._thread:
+            raise self._wrong_thread("destroy")
+        self._end()
+        return _Done()
+
+    async def __aenter__(self) -> AsyncStdioBus:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stop()
+
+    def _end(self) -> None:
+        self._live = None
+        self._state = BusState.STOPPED
+        if self._dispatcher is not None:
+            self._dispatcher.destroy()
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._listeners.close()
+
+    # ---- Calls
+
+    async def request(
+        self,
+        target: str,
+        params: Any = None,
+        *,
+        method: str | None = None,
+        pool: str | None = None,
+        timeout_ms: float | None = None,
+        session_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> Any:
+        """Sends a request and returns its result.
+
+        Args:
+            target: A method; or a pool id, and then the method is ``method``, by default
+                the pool id itself.
+            params: JSON object or array, ``None`` for none.
+            method: The method, where ``target`` is a pool.
+            pool: The pool; by default that of the session, else the first.
+            timeout_ms: Deadline in milliseconds, by default that of the bus.
+            session_id: A conversation, which stays on one worker.
+            options: Further options; arguments win over them.
+
+        Returns:
+            The result.  Where the worker sent text in chunks and its result is a dict,
+            the joined text is in ``result["text"]``.
+
+        Raises:
+            RemoteError: The worker answered with an error.
+            TimeoutError: No answer in time; the worker was told to stop working on it.
+            TransportError: The worker died, or the bus stopped.
+            StdioBusError: Anything else; see ``errors.py``.
+        """
+        pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, False)
+        try:
+            return await pending.waiter
+        except asyncio.CancelledError:
+            self._cancel(pending)
+            raise
+
+    def stream_request(
+        self,
+        target: str,
+        params: Any = None,
+        *,
+        method: str | None = None,
+        pool: str | None = None,
+        timeout_ms: float | None = None,
+        session_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> AsyncIterator[StreamEvent]:
+        """Sends a request and returns an iterator: CHUNK events, then exactly one RESULT.
+
+        The request is on its way when this returns.  Leaving the loop early cancels it.
+        Arguments and errors are those of `request`; errors are raised by the iteration,
+        after the chunks that had arrived.
+        """
+        pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, True)
+        dispatcher = self._live
+        assert dispatcher is not None
+        return ResponseStream(pending.waiter, _Cancel(dispatcher, pending), dispatcher.loop, self)
+
+    async def notify(
+        self,
+        target: str,
+        params: Any = None,
+        *,
+        method: str | None = None,
+        pool: str | None = None,
+        session_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """Sends a notification; arguments as in `request`."""
+        dispatcher = self._usable("notify")
+        method, pool = self._resolve(target, method, pool)
+        routing = None
+        if options is not None:
+            routing = options.routing()
+            session_id = options.session_id if session_id is None else session_id
+        dispatcher.send(dispatcher.session.notify(method, params, pool, session_id, routing))
+
+    def send(self, line: str | bytes) -> bool:
+        r"""Sends one raw JSON-RPC line; answers to it arrive at `on_message`.
+
+        Ids that are strings never collide with those of `request`.
+
+        Args:
+            line: One JSON object without a newline in it; one at the end is fine.
+
+        Returns:
+            Whether it was taken; false when too much waits already, then retry later.
+
+        Raises:
+            InvalidArgumentError: It is empty, or more than one line.
+            TransportError: Called from another thread.
+        """
+        dispatcher = self._usable("send")
+        data = to_bytes(line, "line") if isinstance(line, str) else bytes(line)
+        data = data.rstrip(b"\r\n")
+        if not data.strip() or b"\n" in data:
+            refuse("line", "must be exactly one line")
+        try:
+            dispatcher.send(data + b"\n")
+        except ResourceExhaustedError:
+            return False
+        return True
+
+    def _submit(
+        self,
+        target: str,
+        params: Any,
+        method: str | None,
+        pool: str | None,
+        timeout_ms: float | None,
+        session_id: str | None,
+        options: RequestOptions | None,
+        streaming: bool,
+    ) -> Pending:
+        dispatcher = self._live
+        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
+            raise self._unusable("request")
+        if method is None and pool is None and target not in self._pools:
+            method = target
+        else:
+            method, pool = self._resolve(target, method, pool)
+        routing = None
+        if options is not None:
+            routing = options.routing()
+            session_id = options.session_id if session_id is None else session_id
+            timeout_ms = options.timeout_ms if timeout_ms is None else timeout_ms
+        timeout = self._timeout if timeout_ms is None else _seconds(timeout_ms)
+        return dispatcher.request(method, params, pool, session_id, routing, timeout, streaming)
+
+    def _resolve(self, target: str, method: str | None, pool: str | None) -> tuple[str, str | None]:
+        if pool is None:
+            if target in self._pools:
+                return (target if method is None else method), target
+            if method is not None:
+                self._no_pool("target", target)
+            return target, None
+        if pool not in self._pools:
+            self._no_pool("pool", pool)
+        if method is not None and target != pool:
+            refuse("method", f"the method is given twice, as {target!r} and as {method!r}")
+        return (target if method is None else method), pool
+
+    def _no_pool(self, where: str, name: str) -> None:
+        pools = ", ".join(repr(pool.id) for pool in self._config.pools)
+        refuse(where, f"there is no pool {name!r}; the configuration has {pools}")
+
+    def _cancel(self, pending: Pending) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.cancel(pending)
+
+    # ---- Listening
+
+    def subscribe(
+        self,
+        pool: str | None = None,
+        *,
+        overflow_policy: OverflowPolicy = OverflowPolicy.DROP_OLDEST,
+        max_queue: int = 256,
+        methods: Iterable[str] | None = None,
+    ) -> NotificationSubscription:
+        """Subscribes to the notifications of workers; may be called before `start`.
+
+        Args:
+            pool: Only those of this pool.
+            overflow_policy: What happens to notifications that find the queue full.
+            max_queue: How many may wait.
+            methods: Only these methods.
+        """
+        if pool is not None and pool not in self._pools:
+            self._no_pool("pool", pool)
+        subscription = NotificationSubscription(pool, overflow_policy, max_queue, methods)
+        if self._state in (BusState.STOPPING, BusState.STOPPED) or self._forked_from is not None:
+            raise self._unusable("subscribe")
+        self._listeners.subscriptions.append(subscription)
+        return subscription
+
+    def subscribe_notifications(
+        self, *, max_queue: int = 256, overflow: str = "drop"
+    ) -> NotificationSubscription:
+        """The older spelling: ``overflow`` is ``drop`` (DROP_NEWEST) or ``close`` (CLOSE)."""
+        policies = {"drop": OverflowPolicy.DROP_NEWEST, "close": OverflowPolicy.CLOSE}
+        if overflow not in policies:
+            refuse("overflow", f"must be one of {', '.join(policies)}")
+        return self.subscribe(overflow_policy=policies[overflow], max_queue=max_queue)
+
+    def unsubscribe(self, subscription: NotificationSubscription) -> None:
+        """Ends a subscription; what is buffered is still delivered.  Idempotent."""
+        self._listeners.remove(subscription)
+
+    def on_message(self, callback: _Line) -> _Line:
+        """Calls back with every incoming line, as text; usable as a decorator.
+
+        The callback runs on the loop.  An exception in it is logged and stops nobody.
+        """
+        self._listeners.on_message.append(callback)
+        return callback
+
+    def on_notification(self, callback: _Line) -> _Line:
+        """As `on_message`, with notifications only."""
+        self._listeners.on_notification.append(callback)
+        return callback
+
+    def on_worker_event(self, callback: _Worker) -> _Worker:
+        """As `on_message`, with a `WorkerEvent` for every change in the life of a worker."""
+        self._listeners.on_worker_event.append(callback)
+        return callback
+
+    # ---- Introspection
+
+    @property
+    def client_session_id(self) -> str:
+        """This client's name, the prefix of the session ids that it makes."""
+        return self._client_session_id
+
+    def get_state(self) -> BusState:
+        """Where the bus is in its life."""
+        if self._live is not None and self._live.closed is not None:
+            return BusState.STOPPED
+        return self._state
+
+    def is_running(self) -> bool:
+        """Whether calls are possible."""
+        return self.get_state() is BusState.RUNNING
+
+    def get_stats(self) -> BusStats:
+        """The counters; after `stop`, the last ones."""
+        backend = self._backend()
+        if backend is None or self._dispatcher is None:
+            return BusStats()
+        return replace(backend.stats(), late_answers=self._dispatcher.session.late_answers)
+
+    def get_backend_type(self) -> str:
+        """``native`` or ``subprocess``; before `start`, what was asked for."""
+        if self._dispatcher is not None:
+            return self._dispatcher.backend.mode.value
+        return self._mode.value
+
+    def get_listen_mode(self) -> ListenMode:
+        """How other processes can connect."""
+        return self._native.listen_mode
+
+    def get_workers(self) -> list[WorkerInfo]:
+        """One entry per worker; empty while nothing runs."""
+        backend = self._backend()
+        return backend.workers() if backend is not None else []
+
+    def get_worker_count(self) -> int:
+        """Workers whose process runs."""
+        backend = self._backend()
+        return backend.worker_count() if backend is not None else 0
+
+    def get_client_count(self) -> int:
+        """External clients connected to the listener."""
+        backend = self._backend()
+        return backend.client_count() if backend is not None else 0
+
+    def _backend(self) -> Backend | None:
+        """The backend, once it can be asked."""
+        dispatcher = self._dispatcher
+        return dispatcher.backend if dispatcher is not None and dispatcher.backend_started else None
+
+    # ---- Why not
+
+    def _usable(self, what: str) -> Dispatcher:
+        dispatcher = self._live
+        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
+            raise self._unusable(what)
+        return dispatcher
+
+    def _unusable(self, what: str) -> StdioBusError:
+        if self._forked_from is not None:
+            return InvalidStateError(
+                f"{what}: this bus belongs to process {self._forked_from}, from which process {os.getpid()} "
+                "was forked; make a new bus here",
+                {"owner_pid": self._forked_from},
+            )
+        if self._live is None:
+            remedy = {
+                BusState.CREATED: "call start() first, or use it as a context manager",
+                BusState.STARTING: "wait for start() to return",
+            }.get(self._state, "make a new bus")
+            return InvalidStateError(f"{what}: the bus is {self._state.name.lower()}; {remedy}")
+        if self._live.closed is not None:
+            return ended(self._live.closed, what, None)
+        return self._wrong_thread(what)
+
+    def _wrong_thread(self, what: str) -> StdioBusError:
+        return TransportError(
+            f"{what} was called on thread {threading.current_thread().name!r}, but the bus runs on thread "
+            f"{self._thread_name!r}; go through loop.call_soon_threadsafe() or "
+            "asyncio.run_coroutine_threadsafe(), or use StdioBus",
+        )
+
+    def _after_fork(self, parent: int) -> None:
+        # One that was never started, or has ended, holds nothing of the parent's.
+        if self._state not in (BusState.CREATED, BusState.STOPPED):
+            self._live = None
+            self._forked_from = parent
+
+
+class _Done:
+    """An awaitable with nothing to wait for."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+class _Cancel:
+    """Cancels one request; refers to the joint, not to the bus."""
+
+    __slots__ = ("_dispatcher", "_pending")
+
+    def __init__(self, dispatcher: Dispatcher, pending: Pending) -> None:
+        self._dispatcher = dispatcher
+        self._pending = pending
+
+    def __call__(self) -> None:
+        self._dispatcher.cancel(self._pending)
+
+
+_buses: weakref.WeakSet[AsyncStdioBus] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    parent = os.getppid()
+    for bus in tuple(_buses):
+        bus._after_fork(parent)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _read_config(
+    config: BusConfig | Mapping[str, Any] | None, config_path: str | os.PathLike[str] | None
+) -> BusConfig:
+    if (config is None) == (config_path is None):
+        raise InvalidArgumentError(
+            "config: exactly one of config and config_path is needed", {"field": "config"}
+        )
+    if config_path is not None:
+        return BusConfig.from_file(os.fspath(config_path))
+    return config if isinstance(config, BusConfig) else BusConfig.from_dict(config)
+
+
+def _seconds(timeout_ms: float) -> float:
+    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, (int, float)) or not timeout_ms > 0:
+        refuse("timeout_ms", "must be a number of milliseconds above 0")
+    return timeout_ms / 1000 if timeout_ms != math.inf else math.inf

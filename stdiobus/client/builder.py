@@ -1,0 +1,56 @@
+"""A bus, spelled step by step.  No validation of its own: the constructors do that."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..config import BusConfig, NativeOptions, SubprocessOptions
+from .aio import AsyncStdioBus
+from .sync import StdioBus
+
+
+class StdioBusBuilder:
+    """Collects arguments for `AsyncStdioBus` and `StdioBus`; every step returns the builder."""
+
+    def __init__(self) -> None:
+        self._arguments: dict[str, Any] = {}
+
+    def config(self, config: BusConfig) -> StdioBusBuilder:
+        """The pools and limits."""
+        return self._with(config=config)
+
+    def config_path(self, path: str | os.PathLike[str]) -> StdioBusBuilder:
+        """Or a JSON file with them."""
+        return self._with(config_path=path)
+
+    def backend(self, backend: str) -> StdioBusBuilder:
+        """``auto``, ``native`` or ``subprocess``."""
+        return self._with(backend=backend)
+
+    def timeout_ms(self, timeout_ms: float) -> StdioBusBuilder:
+        """Deadline of calls that name none, in milliseconds."""
+        return self._with(timeout_ms=timeout_ms)
+
+    def native_options(self, options: NativeOptions) -> StdioBusBuilder:
+        """Options of the native backend."""
+        return self._with(native=options)
+
+    def subprocess_options(self, options: SubprocessOptions) -> StdioBusBuilder:
+        """Options of the subprocess backend."""
+        return self._with(subprocess=options)
+
+    native = native_options
+    subprocess = subprocess_options
+
+    def build(self) -> AsyncStdioBus:
+        """The asyncio client."""
+        return AsyncStdioBus(**self._arguments)
+
+    def build_sync(self) -> StdioBus:
+        """The client for synchronous code."""
+        return StdioBus(**self._arguments)
+
+    def _with(self, **arguments: Any) -> StdioBusBuilder:
+        self._arguments.update(arguments)
+        return self

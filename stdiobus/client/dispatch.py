@@ -1,0 +1,274 @@
+"""The joint between a protocol session and a backend: one per running bus.
+
+Sends what calls produce, gathered once per iteration of the loop, and brings what arrives
+to the futures, streams and listeners that wait for it.  The life of the bus is in
+``aio.py``; what a message means is in ``protocol/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..backends.base import Backend
+from ..config import BusConfig
+from ..errors import ResourceExhaustedError, StdioBusError, TimeoutError, TransportError
+from ..messages import WorkerEvent
+from ..protocol import failures
+from ..protocol.session import EventKind, Pending, Record, Session
+from .deadlines import Deadlines
+from .listeners import Listeners
+from .startup import Startup
+from .streaming import StreamBuffer
+
+_log = logging.getLogger("stdiobus")
+
+_RESULT = EventKind.RESULT
+_ERROR = EventKind.ERROR
+_CHUNK = EventKind.CHUNK
+_NOTIFICATION = EventKind.NOTIFICATION
+_REQUEST = EventKind.REQUEST
+_OVERFLOW = EventKind.OVERFLOW
+
+_NO_DEADLINE = float("inf")
+
+
+class Dispatcher:
+    """Implements the backend's `Sink`; every method runs on the loop's thread.
+
+    Args:
+        config: The bus.
+        name: Prefix of the sessions made for calls that have none.
+        listeners: Who is told about notifications and workers.
+        backend: Not started yet.
+
+    Attributes:
+        backend: The backend.
+        backend_started: Whether it got so far that it can be asked for numbers.
+        loop: The loop that runs it.
+        session: The protocol state.
+        closed: Why it is over, ``None`` while it is not.
+    """
+
+    def __init__(self, config: BusConfig, name: str, listeners: Listeners, backend: Backend) -> None:
+        self.backend = backend
+        self.session = Session(
+            {pool.id: pool.protocol for pool in config.pools},
+            name,
+            config.limits.max_output_queue,
+            config.limits.max_sessions,
+        )
+        self.backend_started = False
+        self.closed: StdioBusError | None = None
+        self._config = config
+        self.loop = asyncio.get_running_loop()
+        self._listeners = listeners
+        self._startup = Startup(config.pools)
+        self._started = self.loop.create_future()
+        self._deadlines = Deadlines(self.loop, self.session.pending, self._expired)
+        self._backlog_limit = config.limits.max_output_queue
+        self._outgoing: list[bytes] = []
+
+    # ---- Life
+
+    async def start(self) -> None:
+        """Starts the backend and waits until every pool has a ready worker.
+
+        Raises:
+            StdioBusError: It cannot; `destroy` is the caller's duty then.
+        """
+        await self.backend.start(self._config, self)
+        self.backend_started = True
+        allowed = max(pool.startup_timeout_sec for pool in self._config.pools)
+        # A second more: the kernel's own report of a slow start says more than ours.
+        await asyncio.wait({self._started}, timeout=allowed + 1)
+        if self._startup.error is not None:
+            raise self._startup.error
+        if self.closed is not None:
+            raise self.closed
+        if self._startup.waiting:
+            raise self._startup.timed_out(allowed)
+
+    async def stop(self, timeout_sec: float) -> None:
+        """Ends every pending request, then the backend in an orderly way."""
+        error = TransportError("the bus was stopped before the answer came; send it to a new bus")
+        for pending in list(self.session.pending.values()):
+            # Told to the kernel, so that it does not wait for answers nobody wants.
+            self.give_up(pending, failures.ended(error, pending.method, pending.pool))
+        self.flush()
+        await self.backend.stop(timeout_sec)
+        self.end(error)
+
+    def destroy(self) -> None:
+        """Ends everything now."""
+        self.backend.destroy()
+        self.end(TransportError("the bus was destroyed before the answer came"))
+
+    def end(self, error: StdioBusError) -> None:
+        """Ends every pending request with a copy of ``error``, and the timer.  Idempotent."""
+        if self.closed is None:
+            self.closed = error
+        self._outgoing.clear()
+        self._deadlines.close()
+        for pending in self.session.drain():
+            self._finish(pending, failures.ended(error, pending.method, pending.pool))
+        if not self._started.done():
+            self._started.set_result(None)
+
+    # ---- Calls
+
+    def request(
+        self,
+        method: str,
+        params: Any,
+        pool: str | None,
+        session: str | None,
+        routing: Mapping[str, Any] | None,
+        timeout: float,
+        streaming: bool,
+    ) -> Pending:
+        """Sends a request; `Pending.waiter` is a future, or a `StreamBuffer` if streaming.
+
+        Args:
+            timeout: Seconds until it ends with `TimeoutError`; infinity for never.
+            method: See `Session.request`, like the others.
+            params: Likewise.
+            pool: Likewise.
+            session: Likewise.
+            routing: Likewise.
+            streaming: Likewise.
+
+        Raises:
+            InvalidArgumentError: It cannot be sent.
+            ResourceExhaustedError: The kernel does not keep up.
+        """
+        if self.backend.backlog > self._backlog_limit:
+            self._refuse_backlog()
+        pending = self.session.request(method, params, pool, session, routing, streaming)
+        if streaming:
+            pending.waiter = StreamBuffer(self.loop, pending)
+        else:
+            pending.waiter = self.loop.create_future()
+        pending.timeout = timeout
+        if timeout != _NO_DEADLINE:
+            self._deadlines.add(pending.id, timeout)
+        if not self._outgoing:
+            self.loop.call_soon(self.flush)
+        self._outgoing.append(pending.line)
+        return pending
+
+    def send(self, line: bytes) -> None:
+        """Sends one line, newline included.
+
+        Raises:
+            ResourceExhaustedError: The kernel does not keep up.
+        """
+        if self.backend.backlog > self._backlog_limit:
+            self._refuse_backlog()
+        self._queue(line)
+
+    def cancel(self, pending: Pending) -> None:
+        """Forgets a request, if it is still pending, and tells the bus so."""
+        if pending.id in self.session.pending:
+            self._queue(self.session.cancel(pending))
+
+    def give_up(self, pending: Pending, error: StdioBusError) -> None:
+        """As `cancel`, and ends the caller's waiting with ``error``."""
+        self.cancel(pending)
+        self._finish(pending, error)
+
+    def flush(self) -> None:
+        """Hands everything gathered to the backend."""
+        if self._outgoing:
+            data = b"".join(self._outgoing)
+            self._outgoing.clear()
+            try:
+                self.backend.send(data)
+            except StdioBusError as error:
+                self.end(
+                    TransportError(f"the kernel takes no messages any more: {error.message}", error.details)
+                )
+
+    def _queue(self, line: bytes) -> None:
+        if not self._outgoing:
+            self.loop.call_soon(self.flush)
+        self._outgoing.append(line)
+
+    def _refuse_backlog(self) -> None:
+        raise ResourceExhaustedError(
+            f"{self.backend.backlog} bytes wait for the kernel, more than limits.max_output_queue; "
+            "wait for answers before sending more",
+            {"backlog": self.backend.backlog},
+        )
+
+    def _finish(self, pending: Pending, error: StdioBusError) -> None:
+        if not pending.waiter.done():
+            pending.waiter.set_exception(error)
+
+    def _expired(self, number: int) -> None:
+        pending = self.session.pending[number]
+        where = f"pool {pending.pool!r}"
+        self.give_up(
+            pending,
+            TimeoutError(
+                f"{pending.method}: no answer from {where} within {pending.timeout * 1000:g} ms; the request "
+                "was cancelled. Raise timeout_ms if the worker needs longer",
+                {"method": pending.method, "pool": pending.pool, "timeout_ms": pending.timeout * 1000},
+            ),
+        )
+
+    # ---- The backend's sink
+
+    def batch(self, data: bytes, records: Iterable[Record]) -> None:
+        """See `Sink.batch`."""
+        listeners = self._listeners
+        if listeners.on_message:
+            records = list(records)
+            self._tell_lines(data, records)
+        for kind, subject, value, start, size in self.session.receive(data, records):
+            if kind is _RESULT:
+                if not subject.waiter.done():
+                    subject.waiter.set_result(value)
+            elif kind is _ERROR:
+                self._finish(subject, value)
+            elif kind is _CHUNK:
+                subject.waiter.chunk(value, size)
+            elif kind is _NOTIFICATION:
+                listeners.notification(subject, value, data[start : start + size])
+            elif kind is _REQUEST:
+                self._queue(self.session.refuse(subject))
+            elif kind is _OVERFLOW:
+                self._overflowed(subject)
+            else:
+                _log.error("the kernel delivered a line that is not JSON: %s", subject)
+
+    def worker_event(self, event: WorkerEvent) -> None:
+        """See `Sink.worker_event`."""
+        self.session.worker_pools[event.worker_id] = event.pool
+        self._startup.observe(event)
+        if self._startup.complete and not self._started.done():
+            self._started.set_result(None)
+        self._listeners.worker_event(event)
+
+    def failed(self, error: StdioBusError) -> None:
+        """See `Sink.failed`."""
+        self.end(error)
+        self._listeners.close()
+
+    def _tell_lines(self, data: bytes, records: Iterable[Record]) -> None:
+        start = 0
+        for record in records:
+            self._listeners.message(data[start : start + record[0]])
+            start += record[0] + 1
+
+    def _overflowed(self, pending: Pending) -> None:
+        self.give_up(
+            pending,
+            ResourceExhaustedError(
+                f"{pending.method}: more than {self._backlog_limit} bytes of chunks wait to be read; "
+                "read faster, or raise limits.max_output_queue",
+                {"method": pending.method, "pool": pending.pool, "limit": self._backlog_limit},
+            ),
+        )

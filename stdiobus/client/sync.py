@@ -1,0 +1,433 @@
+"""The client for synchronous code: an `AsyncStdioBus` on a loop in a private thread.
+
+No logic of its own: every call is marshalled to that loop.  Usable from any number of
+threads, and inside a running loop (a notebook, a web framework), where a call blocks the
+caller only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Callable, TypeVar
+
+from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..errors import InvalidStateError, TransportError
+from ..messages import (
+    BusState,
+    BusStats,
+    ListenMode,
+    OverflowPolicy,
+    RequestOptions,
+    StreamEvent,
+    WorkerInfo,
+)
+from .aio import AsyncStdioBus
+from .listeners import LineCallback, WorkerCallback
+from .streaming import ResponseStream
+from .subscriptions import Notification, NotificationSubscription
+
+_T = TypeVar("_T")
+_Line = TypeVar("_Line", bound=LineCallback)
+_Worker = TypeVar("_Worker", bound=WorkerCallback)
+
+_JOIN_SEC = 10.0
+_NOT_RUNNING = "the bus is not running: call start() first, or use it as a context manager"
+
+
+class StdioBus:
+    """Pools of worker processes behind one blocking object; arguments of `AsyncStdioBus`.
+
+    Callbacks run on the private thread and must not call the bus.  Where a method says
+    nothing else, see the method of the same name there.
+    """
+
+    def __init__(
+        self,
+        config: BusConfig | Mapping[str, Any] | None = None,
+        *,
+        config_path: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        timeout_ms: float = 30000,
+        native: NativeOptions | None = None,
+        subprocess: SubprocessOptions | None = None,
+    ) -> None:
+        self._bus = AsyncStdioBus(
+            config,
+            config_path=config_path,
+            backend=backend,
+            timeout_ms=timeout_ms,
+            native=native,
+            subprocess=subprocess,
+        )
+        self._lock = threading.Lock()
+        self._thread: _LoopThread | None = None
+        self._finalizer: weakref.finalize[..., StdioBus] | None = None
+
+    # ---- Life
+
+    def start(self) -> None:
+        """See `AsyncStdioBus.start`."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = _LoopThread(self._bus)
+                self._finalizer = weakref.finalize(self, self._thread.close)
+        try:
+            self._await(self._bus.start)
+        except BaseException:
+            self._close()
+            raise
+
+    def stop(self, timeout_sec: float = 30.0) -> None:
+        """See `AsyncStdioBus.stop`."""
+        self._await(self._bus.stop, timeout_sec)
+        self._close()
+
+    def destroy(self) -> None:
+        """See `AsyncStdioBus.destroy`."""
+        if self._thread is None:
+            self._bus.destroy()
+        self._close()
+
+    def __enter__(self) -> StdioBus:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    # ---- Calls
+
+    def request(
+        self,
+        target: str,
+        params: Any = None,
+        *,
+        method: str | None = None,
+        pool: str | None = None,
+        timeout_ms: float | None = None,
+        session_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> Any:
+        """See `AsyncStdioBus.request`."""
+        return self._await(
+            self._bus.request,
+            target,
+            params,
+            method=method,
+            pool=pool,
+            timeout_ms=timeout_ms,
+            session_id=session_id,
+            options=options,
+        )
+
+    def stream_request(
+        self,
+        target: str,
+        params: Any = None,
+        *,
+        method: str | None = None,
+        pool: str | None = None,
+        timeout_ms: float | None = None,
+        session_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> SyncStream:
+        """See `AsyncStdioBus.stream_request`; the iterator blocks its caller."""
+        stream = self._call(
+            self._bus.stream_request,
+            target,
+            params,
+            method=method,
+            pool=pool,
+            timeout_ms=timeout_ms,
+            session_id=session_id,
+            options=options,
+        )
+        assert isinstance(stream, ResponseStream)
+        return SyncStream(self, stream)
+
+    def notify(
+        self,
+        target: str,
+        params: Any = None,
+        *,
+        method: str | None = None,
+        pool: str | None = None,
+        session_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> None:
+        """See `AsyncStdioBus.notify`."""
+        self._await(
+            self._bus.notify,
+            target,
+            params,
+            method=method,
+            pool=pool,
+            session_id=session_id,
+            options=options,
+        )
+
+    def send(self, line: str | bytes) -> bool:
+        """See `AsyncStdioBus.send`; here from any thread."""
+        return self._call(self._bus.send, line)
+
+    # ---- Listening
+
+    def subscribe(
+        self,
+        pool: str | None = None,
+        *,
+        overflow_policy: OverflowPolicy = OverflowPolicy.DROP_OLDEST,
+        max_queue: int = 256,
+        methods: Iterable[str] | None = None,
+    ) -> SyncSubscription:
+        """See `AsyncStdioBus.subscribe`; the iterator blocks its caller."""
+        return SyncSubscription(
+            self,
+            self._call(
+                self._bus.subscribe,
+                pool,
+                overflow_policy=overflow_policy,
+                max_queue=max_queue,
+                methods=methods,
+            ),
+        )
+
+    def subscribe_notifications(self, *, max_queue: int = 256, overflow: str = "drop") -> SyncSubscription:
+        """See `AsyncStdioBus.subscribe_notifications`."""
+        return SyncSubscription(
+            self,
+            self._call(self._bus.subscribe_notifications, max_queue=max_queue, overflow=overflow),
+        )
+
+    def unsubscribe(self, subscription: SyncSubscription) -> None:
+        """See `AsyncStdioBus.unsubscribe`."""
+        subscription.close()
+
+    def on_message(self, callback: _Line) -> _Line:
+        """See `AsyncStdioBus.on_message`; runs on the private thread."""
+        self._call(self._bus.on_message, callback)
+        return callback
+
+    def on_notification(self, callback: _Line) -> _Line:
+        """See `AsyncStdioBus.on_notification`; runs on the private thread."""
+        self._call(self._bus.on_notification, callback)
+        return callback
+
+    def on_worker_event(self, callback: _Worker) -> _Worker:
+        """See `AsyncStdioBus.on_worker_event`; runs on the private thread."""
+        self._call(self._bus.on_worker_event, callback)
+        return callback
+
+    # ---- Introspection
+
+    @property
+    def client_session_id(self) -> str:
+        """See `AsyncStdioBus.client_session_id`."""
+        return self._bus.client_session_id
+
+    def get_state(self) -> BusState:
+        """See `AsyncStdioBus.get_state`."""
+        return self._call(self._bus.get_state)
+
+    def is_running(self) -> bool:
+        """See `AsyncStdioBus.is_running`."""
+        return self._call(self._bus.is_running)
+
+    def get_stats(self) -> BusStats:
+        """See `AsyncStdioBus.get_stats`."""
+        return self._call(self._bus.get_stats)
+
+    def get_backend_type(self) -> str:
+        """See `AsyncStdioBus.get_backend_type`."""
+        return self._call(self._bus.get_backend_type)
+
+    def get_listen_mode(self) -> ListenMode:
+        """See `AsyncStdioBus.get_listen_mode`."""
+        return self._call(self._bus.get_listen_mode)
+
+    def get_workers(self) -> list[WorkerInfo]:
+        """See `AsyncStdioBus.get_workers`."""
+        return self._call(self._bus.get_workers)
+
+    def get_worker_count(self) -> int:
+        """See `AsyncStdioBus.get_worker_count`."""
+        return self._call(self._bus.get_worker_count)
+
+    def get_client_count(self) -> int:
+        """See `AsyncStdioBus.get_client_count`."""
+        return self._call(self._bus.get_client_count)
+
+    # ---- Marshalling
+
+    def _await(self, function: Callable[..., Coroutine[Any, Any, _T]], *args: Any, **kwargs: Any) -> _T:
+        """Runs a coroutine function on the private loop, or here while there is none."""
+        thread = self._thread
+        if thread is None or not thread.alive():
+            return _at_once(function(*args, **kwargs))
+        return thread.run(function, *args, **kwargs)
+
+    def _call(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        """Runs a plain function on the private loop, or here while there is none."""
+        thread = self._thread
+        if thread is None or not thread.alive() or thread.is_current():
+            return function(*args, **kwargs)
+
+        async def call() -> _T:
+            return function(*args, **kwargs)
+
+        return thread.run(call)
+
+    def _require_loop(self) -> None:
+        if self._thread is None or not self._thread.alive():
+            raise InvalidStateError(_NOT_RUNNING)
+
+    def _close(self) -> None:
+        if self._thread is not None:
+            self._thread.close()
+        if self._finalizer is not None:
+            self._finalizer.detach()
+
+
+class SyncStream(Iterator[StreamEvent]):
+    """A streamed request as a blocking iterator; leaving the loop early cancels it."""
+
+    def __init__(self, bus: StdioBus, stream: ResponseStream) -> None:
+        self._bus = bus
+        self._stream = stream
+
+    def __iter__(self) -> SyncStream:
+        return self
+
+    def __next__(self) -> StreamEvent:
+        try:
+            return self._bus._await(self._stream.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Ends the stream; cancels the request if it is not answered yet.  Idempotent."""
+        self._bus._await(self._stream.aclose)
+
+
+class SyncSubscription(Iterator[Notification]):
+    """A `NotificationSubscription` as a blocking iterator."""
+
+    def __init__(self, bus: StdioBus, subscription: NotificationSubscription) -> None:
+        self._bus = bus
+        self._subscription = subscription
+
+    @property
+    def pool(self) -> str | None:
+        """See `NotificationSubscription`."""
+        return self._subscription.pool
+
+    @property
+    def dropped(self) -> int:
+        """See `NotificationSubscription`."""
+        return self._subscription.dropped
+
+    @property
+    def closed(self) -> bool:
+        """See `NotificationSubscription`."""
+        return self._subscription.closed
+
+    def close(self) -> None:
+        """See `NotificationSubscription.close`."""
+        self._bus._call(self._bus._bus.unsubscribe, self._subscription)
+
+    def __iter__(self) -> SyncSubscription:
+        return self
+
+    def __next__(self) -> Notification:
+        if not self._subscription.closed:
+            self._bus._require_loop()
+        try:
+            return self._bus._await(self._subscription.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+def _at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """The outcome of a coroutine that has nothing to wait for: there is no loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as outcome:
+        return outcome.value  # type: ignore[no-any-return]
+    coroutine.close()
+    raise InvalidStateError(_NOT_RUNNING)
+
+
+class _LoopThread:
+    """A loop in a daemon thread; refers to the asyncio client, never to its user."""
+
+    def __init__(self, bus: AsyncStdioBus) -> None:
+        self._bus = bus
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._running = True
+        # A daemon, because the interpreter waits for other threads before it lets
+        # finalizers end the bus.
+        self._thread = threading.Thread(target=self._main, name="stdiobus", daemon=True)
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether calls go to the loop; where not, it has ended when this returns."""
+        if os.getpid() != self._pid:
+            return False
+        if not self._running and not self.is_current():
+            self._thread.join(_JOIN_SEC)
+        return self._running
+
+    def is_current(self) -> bool:
+        """Whether the caller is on the private thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def run(self, function: Callable[..., Coroutine[Any, Any, _T]], *args: Any, **kwargs: Any) -> _T:
+        """Runs a coroutine function on the loop and waits for its outcome."""
+        if self.is_current():
+            raise InvalidStateError(
+                "a callback of the bus called the bus and would wait for itself; call it from another thread"
+            )
+        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise TransportError("the bus was destroyed before the call was through") from None
+        except BaseException:
+            future.cancel()  # Ctrl-C, say: the call must not go on without its caller
+            raise
+
+    def close(self) -> None:
+        """Destroys the bus and ends the thread.  Idempotent, from any thread."""
+        if os.getpid() != self._pid or not self._running:
+            return
+        self._running = False
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if not self.is_current():
+            self._thread.join(_JOIN_SEC)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(self._finish())
+        finally:
+            self._loop.close()
+
+    async def _finish(self) -> None:
+        self._bus.destroy()
+        own = asyncio.current_task()
+        # The calls that destroy has just ended get one turn to say so.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        rest = [task for task in asyncio.all_tasks() if task is not own]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)

@@ -1,0 +1,375 @@
+"""Everything a user configures about a bus, and its validation.
+
+Options of a single call are in ``messages.py``.  The rules and the wording of the errors
+are the kernel's: a wrong configuration is refused with the same text whether Python or
+the kernel reads it.  Validation works on the plain JSON document, so there is one set of
+rules for documents and for the classes below; nothing here reads the environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Callable, NoReturn
+
+from .errors import InvalidArgumentError
+from .messages import ListenMode
+
+__all__ = ["BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
+
+PROTOCOLS = ("stdiobus", "jsonrpc", "mcp")
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """A named set of identical workers.
+
+    Attributes:
+        id: The pool's name, at most 128 bytes.
+        command: The program, looked up on the worker's ``PATH``.
+        args: Its arguments.
+        instances: How many workers, 1..1024.
+        env: Variables for the worker; ``None`` as value removes one.
+        inherit_env: Whether the worker sees this process's environment too.
+        cwd: Its working directory.
+        protocol: ``stdiobus``, ``jsonrpc`` or ``mcp``.
+        max_in_flight: Requests out to one worker at a time, 0 for no cap.
+        max_queue: Requests that may wait for a free worker.
+        startup_timeout_sec: How long one start may take, handshake included.
+        handshake: Replaces the profile's handshake: ``{"request": {"method", "params"},
+            "notification": {"method", "params"}}``.
+    """
+
+    id: str
+    command: str
+    args: Sequence[str] = ()
+    instances: int = 1
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    inherit_env: bool = True
+    cwd: str | None = None
+    protocol: str = "stdiobus"
+    max_in_flight: int = 0
+    max_queue: int = 1000
+    startup_timeout_sec: int = 30
+    handshake: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """Bounds of the whole bus; sizes in bytes."""
+
+    max_input_buffer: int = 10 * 1024 * 1024
+    max_output_queue: int = 40 * 1024 * 1024
+    max_restarts: int = 5
+    restart_window_sec: int = 60
+    drain_timeout_sec: int = 30
+    backpressure_timeout_sec: int = 60
+    max_clients: int = 1024
+    max_sessions: int = 100_000
+
+
+@dataclass(frozen=True)
+class BusConfig:
+    """The pools of a bus and its limits; validated on construction.
+
+    Raises:
+        InvalidArgumentError: ``<field>: <problem>`` for the first thing that is wrong.
+    """
+
+    pools: Sequence[PoolConfig]
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+
+    def __post_init__(self) -> None:
+        _check_document(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, document: Any) -> BusConfig:
+        """Reads a configuration document (what ``json.load`` gives).
+
+        Raises:
+            InvalidArgumentError: ``<field>: <problem>`` for the first thing that is wrong.
+        """
+        _check_document(document)
+        pools = [
+            PoolConfig(**{name: value for name, value in pool.items() if value is not None})
+            for pool in document["pools"]
+        ]
+        return cls(pools=pools, limits=LimitsConfig(**document.get("limits", {})))
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str = "config") -> BusConfig:
+        """Reads a configuration from JSON text.
+
+        Args:
+            text: The text; bytes are UTF-8.
+            source: What to call it in an error about its syntax, a path for example.
+
+        Raises:
+            InvalidArgumentError: Not JSON (with line and column), or wrong contents.
+        """
+        try:
+            if isinstance(text, bytes):
+                text = text.decode("utf-8")
+            document = json.loads(text, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            _fail(source, f"line {error.lineno}, column {error.colno}: {error.msg}")
+        except (ValueError, RecursionError) as error:
+            _fail(source, f"not JSON: {error}")
+        return cls.from_dict(document)
+
+    @classmethod
+    def from_file(cls, path: str) -> BusConfig:
+        """Reads a configuration file; errors as in `from_json`, naming the file."""
+        try:
+            with open(path, "rb") as file:
+                text = file.read()
+        except OSError as error:
+            _fail(path, f"cannot be read: {error.strerror}")
+        return cls.from_json(text, source=path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as a document that `from_dict` reads back."""
+        return {"pools": _listed(self.pools), "limits": _plain(self.limits)}
+
+    def to_json(self) -> str:
+        """The configuration as the kernel reads it."""
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class NativeOptions:
+    """Options of the native backend.
+
+    Attributes:
+        listen_mode: Whether other processes can connect.
+        tcp_host: Address to listen on.
+        tcp_port: Port to listen on, 0 for a free one.
+        unix_path: Path of the socket to listen on.
+        poll_interval_ms: Period of the timer that steps the bus where the event loop
+            cannot watch its descriptor.
+        force_timer: Step by that timer even where the loop could watch.
+    """
+
+    listen_mode: ListenMode = ListenMode.NONE
+    tcp_host: str = "127.0.0.1"
+    tcp_port: int = 0
+    unix_path: str | None = None
+    poll_interval_ms: int = 1
+    force_timer: bool = False
+
+    def __post_init__(self) -> None:
+        modes = ", ".join(mode.value for mode in ListenMode)
+        if self.listen_mode not in tuple(ListenMode):
+            _fail("native.listen_mode", f"must be one of {modes}")
+        object.__setattr__(self, "listen_mode", ListenMode(self.listen_mode))
+        _text()("native.tcp_host", self.tcp_host)
+        _integer(0, 65535)("native.tcp_port", self.tcp_port)
+        _integer(1, 1000)("native.poll_interval_ms", self.poll_interval_ms)
+        if self.listen_mode is ListenMode.UNIX:
+            if self.unix_path is None:
+                _fail("native.unix_path", "is required with listen_mode unix")
+            _text()("native.unix_path", self.unix_path)
+
+
+@dataclass(frozen=True)
+class SubprocessOptions:
+    """Options of the subprocess backend.
+
+    Attributes:
+        binary_path: The ``stdio_bus`` program; empty to look for it.
+        start_timeout_sec: How long the program may take to report that it runs.
+        drain_timeout_sec: How long it may take to end once it was asked to.
+        stderr_buffer_lines: How many lines of its stderr are kept for error messages.
+        env: Variables for the program and its workers; ``None`` as value removes one.
+    """
+
+    binary_path: str = ""
+    start_timeout_sec: float = 30.0
+    drain_timeout_sec: float = 30.0
+    stderr_buffer_lines: int = 64
+    env: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.binary_path, str):
+            _fail("subprocess.binary_path", "must be a string")
+        for name in ("start_timeout_sec", "drain_timeout_sec"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                _fail(f"subprocess.{name}", "must be a number of seconds above 0")
+        _integer(1, 100_000)("subprocess.stderr_buffer_lines", self.stderr_buffer_lines)
+        _environment("subprocess.env", self.env)
+
+
+# ---- The rules: one checker per field; each takes the field's name and its value.
+
+_Check = Callable[[str, Any], None]
+
+
+def _fail(where: str, problem: str) -> NoReturn:
+    raise InvalidArgumentError(f"{where}: {problem}", {"field": where})
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _text(max_bytes: int | None = None) -> _Check:
+    def check(where: str, value: Any) -> None:
+        if not isinstance(value, str):
+            _fail(where, "must be a string")
+        if not value:
+            _fail(where, "must not be empty")
+        _characters(where, value)
+        if max_bytes is not None and len(value.encode()) > max_bytes:
+            _fail(where, f"must be at most {max_bytes} bytes")
+
+    return check
+
+
+def _characters(where: str, value: str) -> None:
+    if "\0" in value:
+        _fail(where, "must not contain a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        _fail(where, "must not contain a lone surrogate")
+
+
+def _integer(low: int, high: int) -> _Check:
+    def check(where: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            _fail(where, "must be an integer")
+        if not low <= value <= high:
+            _fail(where, f"must be {low}..{high}")
+
+    return check
+
+
+def _boolean(where: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        _fail(where, "must be true or false")
+
+
+def _strings(where: str, value: Any) -> None:
+    if not isinstance(value, (list, tuple)):
+        _fail(where, "must be an array of strings")
+    for item in value:
+        if not isinstance(item, str):
+            _fail(where, "must be an array of strings")
+        _characters(where, item)
+
+
+def _environment(where: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        _fail(where, "must be an object")
+    for name, text in value.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            _fail(where, f'variable name "{name}" must be non-empty, without "=" and NUL')
+        if text is not None:
+            if not isinstance(text, str):
+                _fail(f"{where}.{name}", "must be a string or null")
+            _characters(f"{where}.{name}", text)
+
+
+def _choice(names: Sequence[str]) -> _Check:
+    def check(where: str, value: Any) -> None:
+        if not isinstance(value, str):
+            _fail(where, "must be a string")
+        if value not in names:
+            _fail(where, f"must be one of {', '.join(names)}")
+
+    return check
+
+
+def _object(table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool) -> _Check:
+    """An object with the keys of ``table``; with ``nulls``, null for an optional is absence."""
+
+    def check(where: str, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            _fail(where or "config", "must be an object")
+        prefix = f"{where}." if where else ""
+        for key, item in value.items():
+            if key not in table:
+                _fail(f"{prefix}{key}", f"unknown key, expected one of {', '.join(table)}")
+            if item is not None or not nulls or key in required:
+                table[key](f"{prefix}{key}", item)
+        for key in required:
+            if key not in value:
+                _fail(f"{prefix}{key}", "is required")
+
+    return check
+
+
+def _any_object(where: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        _fail(where, "must be an object")
+
+
+_CALL = _object({"method": _text(), "params": _any_object}, ["method"], nulls=True)
+
+_POOL = _object(
+    {
+        "id": _text(max_bytes=128),
+        "command": _text(),
+        "args": _strings,
+        "instances": _integer(1, 1024),
+        "env": _environment,
+        "inherit_env": _boolean,
+        "cwd": _text(),
+        "protocol": _choice(PROTOCOLS),
+        "max_in_flight": _integer(0, 1_000_000),
+        "max_queue": _integer(0, 1_000_000),
+        "startup_timeout_sec": _integer(1, 3600),
+        "handshake": _object({"request": _CALL, "notification": _CALL}, ["request"], nulls=True),
+    },
+    ["id", "command"],
+    nulls=True,
+)
+
+_LIMITS = _object(
+    {
+        "max_input_buffer": _integer(1024, 1 << 30),
+        "max_output_queue": _integer(1024, 1 << 32),
+        "max_restarts": _integer(0, 1_000_000),
+        "restart_window_sec": _integer(1, 86_400),
+        "drain_timeout_sec": _integer(0, 3600),
+        "backpressure_timeout_sec": _integer(1, 3600),
+        "max_clients": _integer(1, 65_536),
+        "max_sessions": _integer(1, 10_000_000),
+    },
+    [],
+    nulls=False,
+)
+
+
+def _pools(where: str, value: Any) -> None:
+    if not isinstance(value, (list, tuple)):
+        _fail(where, "must be an array")
+    if not value:
+        _fail(where, "must not be empty")
+    seen: list[str] = []
+    for index, pool in enumerate(value):
+        _POOL(f"{where}[{index}]", pool)
+        if pool["id"] in seen:
+            _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
+        seen.append(pool["id"])
+
+
+_ROOT = _object({"pools": _pools, "limits": _LIMITS}, ["pools"], nulls=False)
+
+
+def _check_document(document: Any) -> None:
+    _ROOT("", document)
+
+
+def _plain(value: Any) -> Any:
+    """The fields of a configuration object that are set; anything else as it is."""
+    if not isinstance(value, (PoolConfig, LimitsConfig)):
+        return value
+    items = ((each.name, getattr(value, each.name)) for each in fields(value))
+    return {name: item for name, item in items if item is not None}
+
+
+def _listed(pools: Any) -> Any:
+    return [_plain(pool) for pool in pools] if isinstance(pools, (list, tuple)) else pools

@@ -1,0 +1,185 @@
+"""The synchronous client over a scripted backend: threads, ends, iterators."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+import time
+
+import pytest
+
+from stdiobus import InvalidStateError, RemoteError, StdioBus, TimeoutError, TransportError
+
+
+@pytest.fixture
+def echo(backend):
+    """`backend` answering each request at once: error for "fail", nothing for "hold"."""
+    record = backend.send
+
+    def send(data):
+        record(data)
+        loop = backend.sink.loop
+        for line in data.split(b"\n")[:-1]:
+            message = json.loads(line)
+            if "id" not in message or message["method"] == "hold":
+                continue
+            number = message["id"]
+            outcome = {"result": {"params": message.get("params")}}
+            if message["method"] == "fail":
+                outcome = {"error": {"code": 1, "message": "no"}}
+            update = {"update": {"content": {"text": "word"}}}
+            if message["method"] == "stream":
+                chunk = {"method": "session/update", "sessionId": message["sessionId"], "params": update}
+                loop.call_soon(backend.deliver, chunk, chunk)
+            if message["method"] == "emit":
+                loop.call_soon(backend.deliver, {"method": "tick", "params": {"n": 1}})
+            loop.call_soon(backend.deliver, {"id": number, **outcome})
+
+    backend.send = send
+    return backend
+
+
+@pytest.fixture
+def sync_bus(echo, config):
+    with StdioBus(config) as bus:
+        yield bus
+
+
+def test_calls(sync_bus, echo):
+    assert sync_bus.request("m", {"a": 1}) == {"params": {"a": 1}}
+    sync_bus.notify("n")
+    assert sync_bus.send('{"method": "raw"}')
+    assert sync_bus.is_running()
+    assert sync_bus.get_worker_count() == 3
+    assert [message["method"] for message in echo.messages] == ["m", "n", "raw"]
+    with pytest.raises(RemoteError):
+        sync_bus.request("fail")
+    with pytest.raises(TimeoutError):
+        sync_bus.request("hold", timeout_ms=10)
+
+
+def test_stream_is_an_iterator(sync_bus, echo):
+    stream = sync_bus.stream_request("stream")
+    assert [event.data for event in stream] == ["word", "word", {"params": None}]
+    assert list(stream) == []
+    for _ in sync_bus.stream_request("stream"):
+        break
+    left = sync_bus.stream_request("hold")
+    left.close()
+    left.close()
+    sync_bus.request("m")
+    assert [m["params"]["id"] for m in echo.messages if m["method"] == "stdio_bus/cancel"] == [3]
+
+
+def test_subscription_is_an_iterator_that_outlives_the_bus(sync_bus):
+    subscription, other = sync_bus.subscribe(), sync_bus.subscribe_notifications(max_queue=5)
+    sync_bus.request("emit")
+    sync_bus.unsubscribe(other)
+    sync_bus.unsubscribe(other)
+    sync_bus.stop()
+    assert [message["method"] for message in subscription] == ["tick"]
+    assert [message["method"] for message in other] == ["tick"]
+    assert (subscription.dropped, subscription.closed, subscription.pool) == (0, True, None)
+
+
+def test_callbacks_run_on_the_private_thread_and_may_not_call_the_bus(sync_bus):
+    outcomes = []
+
+    @sync_bus.on_notification
+    def told(_):
+        outcomes.append(threading.current_thread().name)
+        try:
+            sync_bus.request("m")
+        except InvalidStateError as error:
+            outcomes.append(str(error))
+
+    sync_bus.request("emit")
+    assert outcomes[0] == "stdiobus"
+    assert "would wait for itself" in outcomes[1]
+
+
+@pytest.mark.parametrize("end", ["stop", "destroy"])
+def test_end_releases_a_thread_that_waits(sync_bus, end):
+    caught = []
+
+    def wait():
+        try:
+            sync_bus.request("hold")
+        except TransportError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not sync_bus._call(lambda: sync_bus._bus._live.session.pending):
+        time.sleep(0.001)
+    getattr(sync_bus, end)()
+    thread.join(5)
+    assert caught
+    assert caught[0].startswith("hold: the bus was")
+
+
+def test_ends_are_idempotent_and_leave_no_thread(echo, config):
+    before = threading.enumerate()
+    bus = StdioBus(config)
+    bus.start()
+    bus.start()
+    for _ in range(2):
+        bus.stop(1)
+        bus.destroy()
+    assert threading.enumerate() == before
+    with pytest.raises(InvalidStateError, match="stopped"):
+        bus.request("m")
+    with pytest.raises(InvalidStateError, match="stopped"):
+        bus.start()
+
+
+def test_bus_that_was_never_started(echo, config):
+    bus = StdioBus(config)
+    with pytest.raises(InvalidStateError, match="call start"):
+        bus.request("m")
+    with pytest.raises(InvalidStateError, match="call start"):
+        next(bus.subscribe())
+    bus.stop()
+    bus.destroy()
+
+
+def test_failed_start_leaves_no_thread(backend, config):
+    before = threading.enumerate()
+    backend.start_error = TransportError("no")
+    bus = StdioBus(config)
+    with pytest.raises(TransportError):
+        bus.start()
+    assert threading.enumerate() == before
+
+
+def test_garbage_bus_ends_its_thread_and_backend(echo, config):
+    before = threading.enumerate()
+    bus = StdioBus(config)
+    bus.start()
+    del bus
+    gc.collect()
+    assert threading.enumerate() == before
+    assert "destroy" in echo.calls
+
+
+def test_interrupted_call_is_cancelled(sync_bus, echo, monkeypatch):
+    import concurrent.futures
+
+    real = concurrent.futures.Future.result
+
+    def interrupted(self, timeout=None):
+        monkeypatch.setattr(concurrent.futures.Future, "result", real)
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(concurrent.futures.Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sync_bus.request("hold")
+    sync_bus.request("m")
+    assert any(message["method"] == "stdio_bus/cancel" for message in echo.messages)
+
+
+async def test_bus_works_inside_a_running_loop(echo, config):
+    with StdioBus(config) as bus:
+        assert bus.request("m") == {"params": None}

@@ -1,0 +1,137 @@
+"""What holds for every test: guards against leaks and against blocking, and shared workers.
+
+The guards compare the process before and after each test, fixtures included: a test that leaves
+a descriptor, a child or any descendant behind fails, and so does one in which a callback held an
+event loop for longer than 200 ms. What only integration tests need is in integration/conftest.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import echo_worker
+import pytest
+
+LONGEST_CALLBACK = 0.2  # seconds
+TIME_TO_DIE = 2.0  # seconds that a killed descendant may still be seen
+
+# Every descendant inherits this variable, so it is found even when its parent is gone.
+MARK = f"STDIOBUS_TEST_RUN={os.getpid()}"
+os.environ.update([MARK.split("=")])
+
+before_test = pytest.StashKey[dict]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes seconds; deselect with -m 'not slow'")
+    watch_callbacks()
+
+
+# ---- descriptors and processes ------------------------------------------------------------
+
+
+def open_descriptors() -> dict[int, str]:
+    """The open descriptors of this process and what each refers to; empty without /proc."""
+    found = {}
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the descriptor that listed the folder
+            continue
+    return found
+
+
+def descendants() -> dict[int, str]:
+    """Children, and all processes that carry the mark, with their command lines."""
+    found = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        folder = Path("/proc", name)
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() or MARK.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(name)] = command.strip() or "(zombie)"
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or not ours
+            continue
+    return found
+
+
+def wait_for_exit(pid: int, timeout: float) -> bool:
+    """Whether the process, a child or not, has ended within `timeout` seconds."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], timeout)[0])
+    finally:
+        os.close(descriptor)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    item.stash[before_test] = {"descriptors": open_descriptors(), "descendants": descendants()}
+    slow_callbacks.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    result = yield
+    before = item.stash[before_test]
+    deadline = time.monotonic() + TIME_TO_DIE
+    for pid in descendants().keys() - before["descendants"].keys():
+        wait_for_exit(pid, max(0.0, deadline - time.monotonic()))
+    left = {pid: command for pid, command in descendants().items() if pid not in before["descendants"]}
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)  # so that a failed test harms no other
+    leaked = dict(open_descriptors().items() - before["descriptors"].items())
+    assert not left, f"the test left processes behind: {left}"
+    assert not leaked, f"the test left descriptors open: {leaked}"
+    assert not slow_callbacks, f"callbacks blocked their event loop: {slow_callbacks}"
+    return result
+
+
+# ---- callbacks that block their loop ------------------------------------------------------
+
+slow_callbacks: list[str] = []
+
+
+def watch_callbacks() -> None:
+    """Times every callback of every asyncio loop, in all threads; notes the ones that block."""
+    original = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        started = time.perf_counter()
+        original(handle)
+        took = time.perf_counter() - started
+        if took > LONGEST_CALLBACK:
+            slow_callbacks.append(f"{took * 1000:.0f} ms in {handle!r}")
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+
+
+# ---- workers ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def compiled_echo_worker() -> str:
+    """The path of `workers/echo_worker.c`, compiled."""
+    try:
+        return str(echo_worker.build())
+    except echo_worker.NoCompilerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def gone() -> Callable[[int, float], bool]:
+    """`gone(pid, seconds)`: whether a process has ended within that time."""
+    return wait_for_exit

@@ -1,0 +1,190 @@
+"""The program `stdio_bus` without Python around it: exit codes, tagged lines, its own notifications."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORKERS = Path(__file__).parents[1] / "workers"
+
+
+class Program:
+    """A running `stdio_bus --tagged`; lines in, lines out, one at a time."""
+
+    def __init__(self, launcher: Path, config: dict, *options: str) -> None:
+        descriptor, writer = os.pipe()
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(json.dumps(config).encode())
+        command = [launcher, "--config-fd", str(descriptor), "--stdio", *options]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(command, pass_fds=[descriptor], **pipes)
+        os.close(descriptor)
+
+    def send(self, client: int, message: dict) -> None:
+        self.process.stdin.write(f"{client} {json.dumps(message)}\n".encode())
+        self.process.stdin.flush()
+
+    def receive(self) -> tuple:
+        """The next message that is not a status report: client, worker, message."""
+        while True:
+            client, worker, text = self.process.stdout.readline().decode().split(" ", 2)
+            message = json.loads(text)
+            if message.get("method") != "stdio_bus/status":
+                return int(client), int(worker), message
+
+    def end(self) -> int:
+        self.process.stdin.close()
+        code = self.process.wait(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture
+def program(root):
+    """`program(config, *options)`: a running program, ended after the test."""
+    running = []
+
+    def start(config: dict, *options: str) -> Program:
+        running.append(Program(root / "kernel" / "dist" / "stdio_bus", config, *options))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.process.kill()
+        each.end()
+
+
+def echo(**fields: Any) -> dict:
+    command = {"command": sys.executable, "args": [str(WORKERS / "echo_worker.py")]}
+    return {"pools": [{"id": "echo", "protocol": "jsonrpc", **command, **fields}]}
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [root / "kernel" / "dist" / "stdio_bus", *arguments]
+    pipes: Any = {"stdin": subprocess.DEVNULL, "capture_output": True}
+    return subprocess.run(command, **pipes, text=True, timeout=20, check=False)
+
+
+def request(request_id: Any, n: int) -> dict:
+    return {"jsonrpc": "2.0", "id": request_id, "method": "echo", "params": {"n": n}}
+
+
+def test_help_and_version_exit_with_0(root):
+    assert run(root, "--version").stdout.split()[-1] == "3.0.0.dev0"
+    assert "--config-fd" in run(root, "--help").stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--no-such-option"], ["--config"], ["--config-fd", "x"]])
+def test_wrong_usage_exits_with_2_and_says_what_is_wrong(root, arguments):
+    ended = run(root, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert (arguments[-1] if arguments else "--config") in ended.stderr
+
+
+def test_config_that_is_not_there_exits_with_3_and_names_it(root, tmp_path):
+    ended = run(root, "--config", str(tmp_path / "absent.json"))
+    assert ended.returncode == 3
+    assert str(tmp_path / "absent.json") in ended.stderr
+    assert "No such file or directory" in ended.stderr
+
+
+def test_nothing_could_start_exits_with_4_and_says_why(root, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"pools": [{"id": "a", "command": "no-such-program"}]}))
+    ended = run(root, "--config", str(tmp_path / "config.json"))
+    assert ended.returncode == 4
+    assert "no-such-program" in ended.stderr
+
+
+def test_plain_lines_are_answered_and_end_of_input_exits_with_0(root, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(echo()))
+    command = [root / "kernel" / "dist" / "stdio_bus", "--config", tmp_path / "config.json"]
+    lines = "".join(json.dumps(request(n, n)) + "\n" for n in range(100))
+    ended = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 0, ended.stderr
+    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(a["id"], a["result"]["params"]["n"]) for a in answers] == [(n, n) for n in range(100)]
+
+
+def test_four_clients_with_the_same_ids_in_parallel_each_get_their_own_answers(program):
+    bus = program(echo(instances=2), "--tagged")
+    expected = {}
+    for request_id in [each for n in range(20) for each in (n, str(n))]:
+        for client in range(4):
+            expected[client, request_id] = len(expected)
+            bus.send(client, request(request_id, expected[client, request_id]))
+    received = {}
+    for _ in expected:
+        client, worker, message = bus.receive()
+        assert worker in (1, 2)
+        received[client, message["id"]] = message["result"]["params"]["n"]
+    assert received == expected
+    assert bus.end() == 0
+
+
+def test_status_tells_what_runs(program):
+    bus = program(echo(instances=2), "--tagged")
+    bus.send(0, request(1, 1))
+    state = None
+    while state != ("ready", "ready"):
+        client, worker, text = bus.process.stdout.readline().decode().split(" ", 2)
+        message = json.loads(text)
+        if message.get("method") == "stdio_bus/status":
+            assert (client, worker) == ("0", "0")
+            assert set(message["params"]) == {"state", "stats", "pending", "sessions", "clients", "workers"}
+            state = tuple(worker["state"] for worker in message["params"]["workers"])
+    assert bus.end() == 0
+
+
+def test_death_of_a_worker_is_told_and_its_request_is_answered(program):
+    bus = program(echo(), "--tagged")
+    bus.send(0, {"jsonrpc": "2.0", "id": 1, "method": "held", "params": {"after": 1000}})
+    bus.send(0, request(2, 2))
+    told = [bus.receive() for _ in range(2)]
+    pid = told[-1][2]["result"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    told += [bus.receive() for _ in range(2)]
+    messages = [message for _, _, message in told]
+    events = [each["params"] for each in messages if each.get("method") == "stdio_bus/worker_event"]
+    errors = [each for each in messages if "error" in each]
+    assert [event["kind"] for event in events] == ["started", "restarting"]
+    death = {"pool": "echo", "worker": 1, "pid": pid, "signal": 9, "exit_code": -1}
+    assert death.items() <= events[1].items()
+    assert [(error["id"], error["error"]["code"]) for error in errors] == [(1, -32083)]
+    assert bus.end() == 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_program_in_order_with_0(program, gone, sent):
+    bus = program(echo(), "--tagged")
+    bus.send(0, request(1, 1))
+    pid = next(m["result"]["pid"] for _, _, m in iter(bus.receive, None) if "result" in m)
+    bus.process.send_signal(sent)
+    assert bus.process.wait(10) == 0
+    assert gone(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"0 {nonsense}\n", -32700),
+        (b"0 [1]\n", -32600),
+        (b'0 {"jsonrpc":"2.0","id":7,"method":"a","pool":"absent"}\n', -32081),
+    ],
+)
+def test_wrong_line_is_answered_with_an_error_and_the_next_is_served(program, line, code):
+    bus = program(echo(), "--tagged")
+    bus.process.stdin.write(line)
+    bus.send(0, request(1, 1))
+    answers = [m for _, _, m in (bus.receive() for _ in range(3)) if "method" not in m]
+    assert [answer["error"]["code"] for answer in answers if "error" in answer] == [code]
+    assert [answer["id"] for answer in answers if "result" in answer] == [1]
+    assert bus.end() == 0

@@ -1,0 +1,282 @@
+"""A protocol session: lines of calls out, events of incoming lines in, no I/O."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stdiobus import InvalidArgumentError, RemoteError
+from stdiobus.protocol.session import EventKind, Session
+
+
+@pytest.fixture
+def session():
+    made = Session({"own": "stdiobus", "plain": "jsonrpc", "mcp": "mcp"}, "me", 1000, 100)
+    made.worker_pools.update({1: "own", 2: "plain", 3: "mcp"})
+    return made
+
+
+def ask(session, method="m", params=None, pool=None, sid=None, routing=None, stream=False):
+    return session.request(method, params, pool, sid, routing, stream)
+
+
+def receive(session, *messages, worker=1):
+    """The events of a batch, without their places."""
+    lines = [json.dumps(message, ensure_ascii=False).encode() for message in messages]
+    data = b"".join(line + b"\n" for line in lines)
+    events = session.receive(data, [(len(line), worker, 0, 0) for line in lines])
+    for (*_, start, size), line in zip(events, lines if len(events) == len(lines) else []):
+        assert data[start : start + size] == line
+    return [event[:3] for event in events]
+
+
+def kinds(events):
+    return [event[0] for event in events]
+
+
+def update(text, **fields):
+    params = {"update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}}
+    return {"jsonrpc": "2.0", "method": "session/update", "params": params, **fields}
+
+
+# ---- lines of calls --------------------------------------------------------------------------
+
+
+def test_ids_count_from_one_and_lines_carry_what_was_given(session):
+    first = ask(session, "a", {"x": 1}, pool="plain")
+    second = ask(session, "b", [1], pool="plain", sid="s", routing={"agentId": "z"})
+    assert json.loads(first.line) == {"jsonrpc": "2.0", "id": 1, "method": "a", "pool": "plain", "params": {"x": 1}}
+    assert json.loads(second.line) == {
+        "jsonrpc": "2.0", "id": 2, "method": "b", "pool": "plain", "sessionId": "s", "agentId": "z", "params": [1],
+    }  # fmt: skip
+    assert first.line.endswith(b"}\n")
+    assert first.line.count(b"\n") == 1
+
+
+def test_call_without_session_to_a_pool_of_our_own_profile_carries_a_fresh_one(session):
+    assert json.loads(ask(session).line)["sessionId"] == "me.1"  # the first pool
+    assert json.loads(ask(session, pool="own").line)["sessionId"] == "me.2"
+    assert "sessionId" not in json.loads(ask(session, pool="mcp").line)
+
+
+def test_session_without_a_pool_means_the_pool_it_was_used_with(session):
+    assert ask(session, sid="s").pool == "own"
+    ask(session, sid="t", pool="mcp")
+    assert ask(session, sid="t").pool == "mcp"
+
+
+def test_only_so_many_sessions_are_remembered():
+    session = Session({"a": "jsonrpc", "b": "jsonrpc"}, "me", 1000, 2)
+    for sid in ("1", "2", "3"):
+        ask(session, sid=sid, pool="b")
+    assert ask(session, sid="3").pool == "b"
+    assert ask(session, sid="1").pool == "a"
+
+
+def test_notification_has_no_id(session):
+    line = session.notify("n", None, "own", None, None)
+    assert json.loads(line) == {"jsonrpc": "2.0", "method": "n", "pool": "own"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"params": {"a": float("nan")}},
+        {"params": {"a": "\ud800"}},
+        {"params": "text"},
+        {"params": 7},
+        {"method": 7},
+        {"method": "\ud800"},
+        {"sid": 7},
+        {"pool": "mcp", "stream": True, "params": {"_meta": 7}},
+        {"pool": "mcp", "stream": True, "params": {"_meta": {"progressToken": 1.5}}},
+    ],
+)
+def test_refused_call_leaves_no_trace(session, call):
+    with pytest.raises(InvalidArgumentError):
+        ask(session, **call)
+    assert not session.pending
+    assert ask(session).id == 1
+
+
+# ---- answers ---------------------------------------------------------------------------------
+
+
+def test_answers_end_their_own_requests_in_any_order_of_keys(session):
+    first, second = ask(session, pool="plain"), ask(session, pool="plain")
+    events = receive(session, {"result": "b", "id": 2, "jsonrpc": "2.0"}, {"id": 1, "result": None})
+    assert events == [(EventKind.RESULT, second, "b"), (EventKind.RESULT, first, None)]
+    assert not session.pending
+
+
+def test_error_answer_is_an_exception(session):
+    pending = ask(session, "tools/call", pool="mcp")
+    [(kind, subject, error)] = receive(session, {"id": 1, "error": {"code": -5, "message": "no"}}, worker=3)
+    assert (kind, subject) == (EventKind.ERROR, pending)
+    assert isinstance(error, RemoteError)
+    assert str(error) == "tools/call (pool 'mcp'): no [-5]"
+
+
+@pytest.mark.parametrize("text", ["plain", "é", "\u2028 😀"])
+def test_places_of_lines_are_right_whatever_the_characters(session, text):
+    ask(session), ask(session)
+    events = receive(session, {"id": 1, "result": text}, {"id": 2, "result": text})
+    assert [value for _, _, value in events] == [text, text]
+
+
+@pytest.mark.parametrize("number", [7, "1", 1.0, True, None, [1], {"a": 1}])
+def test_answer_to_nothing_is_counted_and_dropped(session, number):
+    ask(session)
+    assert receive(session, {"id": number, "result": 1}) == []
+    assert session.late_answers == 1
+    assert len(session.pending) == 1
+
+
+def test_cancelled_request_is_forgotten_and_its_late_answer_dropped(session):
+    pending = ask(session, sid="s")
+    assert json.loads(session.cancel(pending)) == {
+        "jsonrpc": "2.0",
+        "method": "stdio_bus/cancel",
+        "params": {"id": 1},
+    }
+    confirmation = {"code": -32087, "message": "cancelled", "data": {"source": "stdio_bus"}}
+    assert receive(session, {"id": 1, "error": confirmation}) == []
+    assert session.late_answers == 0
+    assert receive(session, {"id": 1, "result": 1}) == []
+    assert session.late_answers == 1
+
+
+def test_line_that_is_not_json_does_not_lose_the_others(session):
+    ask(session)
+    good = b'{"id":1,"result":1}'
+    events = session.receive(b"{oops\n" + good + b"\n", [(5, 1, 0, 0), (len(good), 1, 0, 0)])
+    assert kinds(events) == [EventKind.BROKEN, EventKind.RESULT]
+
+
+def test_drained_session_has_no_pending_requests(session):
+    asked = [ask(session, sid="s"), ask(session, pool="mcp", stream=True)]
+    assert session.drain() == asked
+    assert receive(session, update("late", sessionId="s"))[1:] == []
+
+
+# ---- calls of workers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [7, "w-1", "\u2028"])
+def test_request_of_a_worker_is_refused_with_its_own_id(session, number):
+    message = {"jsonrpc": "2.0", "id": number, "method": "roots/list"}
+    assert receive(session, message, worker=3) == [(EventKind.REQUEST, message, None)]
+    answer = json.loads(session.refuse(message))
+    assert (answer["id"], answer["error"]["code"]) == (number, -32601)
+
+
+def test_request_of_a_worker_with_a_lone_surrogate_is_answered_all_the_same(session):
+    answer = session.refuse({"id": "w", "method": "\ud800"})
+    assert json.loads(answer)["id"] == "w"
+
+
+def test_notification_comes_with_its_pool(session):
+    message = {"jsonrpc": "2.0", "method": "tick"}
+    assert receive(session, message, worker=2) == [(EventKind.NOTIFICATION, message, "plain")]
+    assert receive(session, message, worker=9) == [(EventKind.NOTIFICATION, message, None)]
+
+
+# ---- chunks ----------------------------------------------------------------------------------
+
+
+def chunks(events):
+    return [(subject.id, value) for kind, subject, value in events if kind is EventKind.CHUNK]
+
+
+def test_chunk_goes_to_the_stream_of_its_fresh_session(session):
+    ask(session, stream=True), ask(session, stream=True)
+    events = receive(session, update("b", sessionId="me.2"), update("a", sessionId="me.1"))
+    assert chunks(events) == [(2, "b"), (1, "a")]
+    assert kinds(events).count(EventKind.NOTIFICATION) == 2
+
+
+def test_chunk_of_a_named_session_goes_to_its_oldest_request_or_the_one_it_names(session):
+    ask(session, sid="s", stream=True), ask(session, sid="s", stream=True)
+    assert chunks(receive(session, update("a", sessionId="s"))) == [(1, "a")]
+    assert chunks(receive(session, update("b", sessionId="s", requestId=2))) == [(2, "b")]
+    receive(session, {"id": 1, "result": 1})
+    assert chunks(receive(session, update("c", sessionId="s"))) == [(2, "c")]
+
+
+def test_chunk_without_session_goes_to_the_request_it_names(session):
+    ask(session, stream=True), ask(session, stream=True)
+    assert chunks(receive(session, update("a", requestId=2))) == [(2, "a")]
+    message = update("b")
+    message["params"]["progressToken"] = 1
+    assert chunks(receive(session, message)) == [(1, "b")]
+
+
+def test_chunk_that_names_nothing_goes_to_the_only_request_or_to_nobody(session):
+    ask(session, pool="plain")
+    ask(session, pool="own", stream=True)
+    assert chunks(receive(session, update("a"))) == [(2, "a")]
+    ask(session, pool="own", stream=True)
+    assert chunks(receive(session, update("b"))) == []
+
+
+@pytest.mark.parametrize("sid", ["other", "me.9", "me.", "me.x", "me." + "9" * 5000, "you.1"])
+def test_chunk_of_a_strange_session_is_only_a_notification(session, sid):
+    ask(session, stream=True)
+    assert kinds(receive(session, update("a", sessionId=sid))) == [EventKind.NOTIFICATION]
+
+
+def test_chunk_of_an_ended_request_is_only_a_notification(session):
+    ask(session, stream=True)
+    receive(session, {"id": 1, "result": 1})
+    assert kinds(receive(session, update("a", sessionId="me.1"))) == [EventKind.NOTIFICATION]
+
+
+def test_plain_request_gets_the_joined_text(session):
+    ask(session), ask(session), ask(session)
+    receive(session, update("a", sessionId="me.1"), update("b", sessionId="me.1"))
+    receive(session, update("x", sessionId="me.2"), update("y", sessionId="me.3"))
+    events = receive(session, {"id": 1, "result": {"n": 1}}, {"id": 2, "result": {"text": "own"}})
+    assert [value for _, _, value in events] == [{"n": 1, "text": "ab"}, {"text": "own"}]
+    assert receive(session, {"id": 3, "result": [1]})[0][2] == [1]
+
+
+def test_streamed_mcp_request_carries_a_token_and_gets_its_progress(session):
+    params = {"name": "tool", "_meta": {"k": 1}}
+    asked = ask(session, "tools/call", params, pool="mcp", stream=True)
+    sent = json.loads(asked.line)
+    assert sent["params"] == {"name": "tool", "_meta": {"k": 1, "progressToken": sent["id"]}}
+    assert params == {"name": "tool", "_meta": {"k": 1}}
+    progress = {"method": "notifications/progress", "params": {"progressToken": sent["id"], "message": "half"}}
+    assert chunks(receive(session, progress, worker=3)) == [(sent["id"], "half")]
+
+
+def test_token_of_the_callers_own_is_kept_and_matched(session):
+    asked = ask(session, "m", {"_meta": {"progressToken": "mine"}}, pool="mcp", stream=True)
+    progress = {"method": "notifications/progress", "params": {"progressToken": "mine", "progress": 1}}
+    assert chunks(receive(session, progress, worker=3)) == [(asked.id, progress["params"])]
+    with pytest.raises(InvalidArgumentError, match="another stream"):
+        ask(session, "m", {"_meta": {"progressToken": "mine"}}, pool="mcp", stream=True)
+    receive(session, {"id": asked.id, "result": 1}, worker=3)
+    ask(session, "m", {"_meta": {"progressToken": "mine"}}, pool="mcp", stream=True)
+
+
+@pytest.mark.parametrize("token", ["1", True, 1.0, None, [1], {"a": 1}])
+def test_progress_with_a_strange_token_is_only_a_notification(session, token):
+    ask(session, pool="mcp", stream=True)
+    progress = {"method": "notifications/progress", "params": {"progressToken": token}}
+    assert kinds(receive(session, progress, worker=3)) == [EventKind.NOTIFICATION]
+
+
+def test_plain_mcp_request_has_no_token(session):
+    assert "params" not in json.loads(ask(session, pool="mcp").line)
+
+
+def test_chunks_beyond_the_limit_overflow_and_read_ones_do_not_count(session):
+    for stream in (True, False):
+        pending = ask(session, stream=stream)
+        line = update("x" * 400, sessionId=f"me.{pending.id}")
+        assert EventKind.OVERFLOW not in kinds(receive(session, line))
+        pending.buffered = 0
+        assert EventKind.OVERFLOW not in kinds(receive(session, line))
+        assert EventKind.OVERFLOW in kinds(receive(session, line))
