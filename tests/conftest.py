@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import echo_worker
 import pytest
+
+import echo_worker
 
 LONGEST_CALLBACK = 0.2  # seconds
 TIME_TO_DIE = 2.0  # seconds that a killed descendant may still be seen

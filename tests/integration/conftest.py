@@ -6,9 +6,11 @@ same for all of them. Pools are made by `pool`, from the scripts in `tests/worke
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Callable
@@ -68,6 +70,19 @@ async def make_bus(backend: str) -> AsyncIterator[Callable[..., Any]]:
     for bus in buses:
         await bus.stop(5)
         bus.destroy()
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """`await eventually(condition)`: for numbers that a backend may report up to 100 ms late."""
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 2
+        while not condition():
+            assert time.monotonic() < deadline, "within 2 s"
+            await asyncio.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ WRONG = [
     (pool(command=["true"]), "pools[0].command: must be a string"),
     (pool(command=""), "pools[0].command: must not be empty"),
     (pool(command="tr\0ue"), "pools[0].command: must not contain a NUL character"),
-    (pool(args="-x"), "pools[0].args: must be an array"),
+    (pool(args="-x"), "pools[0].args: must be an array of strings"),
     (pool(args=["-x", 7]), "pools[0].args: must be an array of strings"),
     (pool(args=["-x", "a\0b"]), "pools[0].args: must not contain a NUL character"),
     (pool(env=["A=b"]), "pools[0].env: must be an object"),

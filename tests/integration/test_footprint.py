@@ -26,10 +26,11 @@ async def main():
     pool = PoolConfig(id="echo", command=sys.argv[1], instances=2, protocol="jsonrpc")
     async with AsyncStdioBus(BusConfig(pools=[pool]), backend=sys.argv[2]) as bus:
         await asyncio.gather(*(bus.request("e", {"n": n}, pool="echo") for n in range(100)))
-        asyncio.get_running_loop().call_soon(print, "idle", flush=True)
-        line = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().add_reader(0, lambda: line.done() or line.set_result(sys.stdin.readline()))
-        await line
+        print("idle", flush=True)
+        ended = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(0, ended.set_result, None)
+        await ended
+        asyncio.get_running_loop().remove_reader(0)
 
 asyncio.run(main())
 """

@@ -88,16 +88,13 @@ def test_timeout_is_raised_and_the_bus_goes_on(make_bus, pool):
 
 
 def test_killed_worker_fails_its_request_and_the_next_is_served(make_bus, pool):
-    bus = make_bus(pool("misbehaving_worker.py", "stubborn"))
-    pid = bus.request("a", pool="misbehaving")
+    bus = make_bus(pool("echo_worker.py"))
+    pid = bus.request("echo", pool="echo")["pid"]
+    held = bus.stream_request("held", {"after": 1000}, pool="echo")
     os.kill(pid, signal.SIGKILL)
-    restarted = None
-    while restarted is None:
-        try:
-            restarted = bus.request("a", pool="misbehaving")
-        except TransportError:  # sent before the death was seen
-            continue
-    assert restarted != pid
+    with pytest.raises(TransportError, match="SIGKILL"):
+        next(held)
+    assert bus.request("echo", pool="echo")["pid"] != pid
 
 
 def test_failed_start_raises_and_leaves_nothing(make_bus, pool):

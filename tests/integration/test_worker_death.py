@@ -47,14 +47,14 @@ async def test_killed_worker_fails_each_request_in_flight_within_100_ms_and_says
         assert "echo_worker: holding held/9" in error.details["stderr"]
 
 
-async def test_request_after_a_kill_is_served_by_the_restarted_worker(make_bus, pool):
+async def test_request_after_a_kill_is_served_by_the_restarted_worker(make_bus, pool, eventually):
     bus = await make_bus(pool("echo_worker.py"))
     held, pid = await hold(bus, 1)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(TransportError):
         await held[0]
     assert (await bus.request("echo", pool="echo"))["pid"] != pid
-    assert bus.get_stats().worker_restarts == 1
+    await eventually(lambda: bus.get_stats().worker_restarts == 1)
 
 
 async def test_other_workers_and_pools_do_not_notice_a_death(make_bus, pool):
@@ -86,10 +86,14 @@ async def test_handshake_is_made_again_after_a_restart(make_bus, pool):
 async def test_death_is_noticed_although_a_grandchild_holds_the_pipes(make_bus, pool, gone):
     bus = await make_bus(pool("misbehaving_worker.py", "orphan"))
     grandchild = await bus.request("a", pool="misbehaving")
-    worker = bus.get_workers()[0].pid
+    noticed = asyncio.get_running_loop().create_future()
+    bus.on_worker_event(lambda event: noticed.done() or noticed.set_result(event))
     assert not gone(grandchild, 0)
-    os.kill(worker, signal.SIGKILL)
-    assert await bus.request("a", pool="misbehaving", timeout_ms=3000) != grandchild
+    os.kill(bus.get_workers()[0].pid, signal.SIGKILL)
+    event = await asyncio.wait_for(noticed, 1)
+    assert (event.kind, event.returncode) == ("restarting", -signal.SIGKILL)
+    assert gone(grandchild, 1)
+    assert await bus.request("a", pool="misbehaving") != grandchild
 
 
 async def test_worker_that_closes_its_stdout_counts_as_dead(make_bus, pool):
