@@ -334,7 +334,7 @@ static bool read_pools(parser_t *p, json_span_t value, const config_key_t *key, 
 
 #define LIMIT(member, lowest, highest)                                                              \
     {.name = #member, .read = read_integer, .offset = offsetof(config_limits_t, member), .low = lowest, \
-     .high = highest, .nullable = true}
+     .high = highest}
 
 static bool read_limits(parser_t *p, json_span_t value, const config_key_t *key, void *out) {
     static const config_key_t KEYS[] = {
@@ -374,14 +374,16 @@ static bool report_syntax(parser_t *p, const char *text, const scan_t *scan) {
 int config_parse(const char *text, size_t len, config_t *out, char error[CONFIG_ERROR_SIZE]) {
     static const config_key_t KEYS[] = {
         {.name = "pools", .read = read_pools, .offset = 0, .required = true},
-        {.name = "limits", .read = read_limits, .offset = offsetof(config_t, limits), .nullable = true},
+        {.name = "limits", .read = read_limits, .offset = offsetof(config_t, limits)},
     };
     *out = (config_t){.limits = DEFAULT_LIMITS};
     parser_t parser = {.config = out, .error = error};
     scan_t scan;
-    bool ok = json_scan(text, len, &scan) == SCAN_OK
-                  ? read_object(&parser, (json_span_t){text, len}, KEYS, COUNT(KEYS), out)
-                  : report_syntax(&parser, text, &scan);
+    scan_status_t status = json_scan(text, len, &scan);
+    bool ok;
+    if (status == SCAN_OK) ok = read_object(&parser, (json_span_t){text, len}, KEYS, COUNT(KEYS), out);
+    else if (status == SCAN_NOT_OBJECT) ok = fail(&parser, "config: must be an object");
+    else ok = report_syntax(&parser, text, &scan);
     if (ok) return STDIO_BUS_OK;
     config_free(out);
     return parser.code;

@@ -85,7 +85,7 @@ def sum_up(host: Host, pool: str, tool: str) -> dict:
     }
 
 
-def test_four_clients_with_colliding_ids_each_get_their_own_answers_from_a_typescript_server(
+def test_four_clients_with_colliding_ids_are_told_apart_with_a_typescript_server(
     host, everything
 ):
     running = host(everything)
@@ -97,7 +97,7 @@ def test_four_clients_with_colliding_ids_each_get_their_own_answers_from_a_types
     }
 
 
-def test_four_clients_with_colliding_ids_are_told_apart_by_a_strict_server(host, pool):
+def test_four_clients_with_colliding_ids_are_told_apart_with_a_strict_server(host, pool):
     running = host(pool("mcp_strict_worker.py", "--on-violation", "exit", protocol="mcp"))
     texts = sum_up(running, "mcp_strict", "add")
     assert texts == {

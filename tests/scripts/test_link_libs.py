@@ -1,7 +1,8 @@
-"""What the link step says when it cannot link."""
+"""The link step makes a library that loads, and says so when it cannot."""
 
 from __future__ import annotations
 
+import ctypes
 import shlex
 import sys
 
@@ -23,6 +24,15 @@ def tree(tmp_path, monkeypatch):
     archive.parent.mkdir(parents=True)
     archive.touch()
     return tmp_path
+
+
+def test_the_library_of_this_machine_loads(tmp_path):
+    host = targets.host()
+    if host is None or link_libs.zig_tool.find() is None:
+        pytest.skip("needs zig, and a platform of the table")
+    library = link_libs.link(host, tmp_path, targets.CACHE / "zig")
+    assert ctypes.CDLL(str(library)).stdio_bus_abi() == 1
+    assert list(tmp_path.iterdir()) == [library]
 
 
 def link(tree):
