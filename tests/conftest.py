@@ -32,6 +32,8 @@ before_test = pytest.StashKey[dict]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds; deselect with -m 'not slow'")
     watch_callbacks()
+    # Or else the first asyncio test finds a loop made for it in passing, which nobody closes.
+    asyncio.set_event_loop(None)
 
 
 # ---- descriptors and processes ------------------------------------------------------------

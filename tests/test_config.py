@@ -26,7 +26,10 @@ def test_classes_validate_themselves_in_the_kernels_words():
         ([PoolConfig("a", "cmd", env={"A": 1})], "pools[0].env.A: must be a string or null"),
         ([PoolConfig("a", "")], "pools[0].command: must not be empty"),
         ([PoolConfig("\ud800", "cmd")], "pools[0].id: must not contain a lone surrogate"),
-        ([PoolConfig("a", "cmd", protocol="acp2")], "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp"),
+        (
+            [PoolConfig("a", "cmd", protocol="acp2")],
+            "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp",
+        ),
         ([good, good], 'pools[1].id: "a" is used twice'),
         ([], "pools: must not be empty"),
         (good, "pools: must be an array"),
@@ -34,7 +37,10 @@ def test_classes_validate_themselves_in_the_kernels_words():
     ]
     for pools, message in wrong:
         assert refused(lambda pools=pools: BusConfig(pools=pools)) == message
-    assert refused(lambda: BusConfig([good], LimitsConfig(max_clients=0))) == "limits.max_clients: must be 1..65536"
+    assert (
+        refused(lambda: BusConfig([good], LimitsConfig(max_clients=0)))
+        == "limits.max_clients: must be 1..65536"
+    )
     assert refused(lambda: BusConfig([good], limits=None)) == "limits: must be an object"
 
 
@@ -75,7 +81,10 @@ def test_file_errors_name_the_file_with_line_and_column(tmp_path):
 
 def test_native_options_validate_themselves():
     assert NativeOptions(listen_mode="tcp").listen_mode is ListenMode.TCP
-    assert refused(lambda: NativeOptions(listen_mode="udp")) == "native.listen_mode: must be one of none, tcp, unix"
+    assert (
+        refused(lambda: NativeOptions(listen_mode="udp"))
+        == "native.listen_mode: must be one of none, tcp, unix"
+    )
     assert refused(lambda: NativeOptions(tcp_port=65536)) == "native.tcp_port: must be 0..65535"
     assert refused(lambda: NativeOptions(poll_interval_ms=0)) == "native.poll_interval_ms: must be 1..1000"
     assert refused(lambda: NativeOptions(tcp_host="")) == "native.tcp_host: must not be empty"

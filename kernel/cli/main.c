@@ -32,15 +32,20 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_NOTHI
 #define TAG_MAX 11
 
 static const char USAGE[] =
-    "usage: stdio_bus (--config PATH | --config-fd N) [--stdio] [--tagged] [--log-level LEVEL] [--check]\n"
+    "usage: stdio_bus (--config PATH | --config-fd N) [--stdio | --tcp HOST:PORT | --unix PATH]\n"
+    "                 [--token-file PATH] [--tagged] [--log-level LEVEL] [--check]\n"
     "       stdio_bus --version | --help\n"
     "\n"
     "Runs the worker pools of a configuration behind one stream of JSON-RPC lines.\n"
     "\n"
     "  --config PATH      the configuration, a JSON file\n"
     "  --config-fd N      the same from an open descriptor\n"
-    "  --stdio            messages on stdin and stdout (the default)\n"
-    "  --tagged           each line names its client and worker; worker events and status\n"
+    "  --stdio            one client, on stdin and stdout (the default)\n"
+    "  --tcp HOST:PORT    clients connect over TCP; port 0 is any free one, told in the log\n"
+    "  --unix PATH        clients connect over a Unix socket\n"
+    "  --token-file PATH  what clients must say first (stdio_bus/hello, params.token); else\n"
+    "                     the environment's STDIO_BUS_TOKEN, else the configuration's token\n"
+    "  --tagged           with --stdio: each line names its client and worker; worker events and status\n"
     "  --log-level LEVEL  debug, info (default), warning or error; the log goes to stderr\n"
     "  --check            check the configuration and exit\n"
     "\n"
@@ -123,6 +128,7 @@ typedef struct program {
     stdio_bus_t *bus;
     out_t out;
     bool tagged;
+    bool listening; /* clients connect; stdin and stdout carry nothing */
     bool stdin_open;
     bool started; /* some worker has been ready once */
     /* The tag of the input line being read. */
@@ -175,6 +181,7 @@ static void on_batch(stdio_bus_t *bus, const char *data, size_t len, const stdio
                      void *user) {
     program_t *program = user;
     (void)bus;
+    if (program->listening) return; /* nobody is the host client */
     if (!program->tagged) {
         out_add(&program->out, data, len); /* the host is the only client */
         return;
@@ -208,23 +215,6 @@ static void on_worker_event(stdio_bus_t *bus, const stdio_bus_worker_event_t *ev
 
 /* ---- status (tagged mode) ------------------------------------------------------------- */
 
-static void write_workers(program_t *program) {
-    out_t *out = &program->out;
-    int count = stdio_bus_get_workers(program->bus, NULL, 0);
-    stdio_bus_worker_info_t *workers = calloc((size_t)count + 1, sizeof *workers);
-    if (workers) count = stdio_bus_get_workers(program->bus, workers, count);
-    for (int i = 0; workers && i < count; i++) {
-        const stdio_bus_worker_info_t *w = &workers[i];
-        out_text(out, i ? ",{\"pool\":" : "{\"pool\":");
-        out_json_string(out, w->pool);
-        out_printf(out, ",\"id\":%" PRId32 ",\"pid\":%" PRId32 ",\"state\":\"%s\",\"in_flight\":%" PRId32, w->id, w->pid,
-                   stdio_bus_worker_state_name(w->state), w->in_flight);
-        out_printf(out, ",\"restarts\":%" PRIu64 ",\"uptime_ms\":%" PRIu64 ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 "}",
-                   w->restarts, w->uptime_ms, w->bytes_in, w->bytes_out);
-    }
-    free(workers);
-}
-
 /* Writes the status when it differs from the last one and is due.  Returns how long to
  * wait for the next chance, -1 when nothing has changed. */
 static int write_status(program_t *program) {
@@ -243,18 +233,14 @@ static int write_status(program_t *program) {
     program->pending = pending;
     program->sessions = sessions;
     program->workers_changed = false;
-    out_t *out = &program->out;
-    out_printf(out, "0 0 {\"jsonrpc\":\"2.0\",\"method\":\"stdio_bus/status\",\"params\":{\"state\":%d,\"stats\":{", state);
-    out_printf(out, "\"messages_in\":%" PRIu64 ",\"messages_out\":%" PRIu64 ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64,
-               stats.messages_in, stats.messages_out, stats.bytes_in, stats.bytes_out);
-    out_printf(out, ",\"worker_restarts\":%" PRIu64 ",\"routing_errors\":%" PRIu64, stats.worker_restarts,
-               stats.routing_errors);
-    out_printf(out, ",\"client_connects\":%" PRIu64 ",\"client_disconnects\":%" PRIu64 "}", stats.client_connects,
-               stats.client_disconnects);
-    out_printf(out, ",\"pending\":%d,\"sessions\":%d,\"clients\":%d,\"workers\":[", pending, sessions,
-               stdio_bus_client_count(program->bus));
-    write_workers(program);
-    out_text(out, "]}}\n");
+    int len = stdio_bus_get_status(program->bus, NULL, 0);
+    char *status = len > 0 ? malloc((size_t)len + 1) : NULL;
+    if (!status) return -1; /* no memory: the next change has another chance */
+    stdio_bus_get_status(program->bus, status, (size_t)len + 1);
+    out_text(&program->out, "0 0 {\"jsonrpc\":\"2.0\",\"method\":\"stdio_bus/status\",\"params\":");
+    out_add(&program->out, status, (size_t)len);
+    out_text(&program->out, "}\n");
+    free(status);
     return -1;
 }
 
@@ -380,11 +366,21 @@ static int run(program_t *program) {
         return EXIT_FAILED;
     }
     unblock_stdout();
-    program->stdin_open = true;
-    bool orderly = stdio_bus_start(program->bus) == STDIO_BUS_OK;
+    program->stdin_open = !program->listening;
+    int started = stdio_bus_start(program->bus);
+    bool orderly = started == STDIO_BUS_OK;
+    if (orderly && program->listening && stdio_bus_get_listener_port(program->bus) > 0) {
+        char text[64];
+        snprintf(text, sizeof text, "listening on port %d", stdio_bus_get_listener_port(program->bus));
+        print_log(STDIO_BUS_LOG_INFO, text);
+    }
     while (orderly && stdio_bus_get_state(program->bus) != STDIO_BUS_STATE_STOPPED) {
         orderly = turn(program, scratch);
         if (!program->started && all_failed(program)) break;
+    }
+    if (started == STDIO_BUS_ERR_CONFIG) {
+        free(scratch);
+        return EXIT_CONFIG;
     }
     bool nothing = !program->started && all_failed(program);
     if (stdio_bus_get_state(program->bus) != STDIO_BUS_STATE_CREATED) stdio_bus_step(program->bus, 0);
@@ -400,68 +396,108 @@ static int run(program_t *program) {
 /* ---- arguments ------------------------------------------------------------------------------ */
 
 typedef struct arguments {
-    const char *config_path;
+    const char *config_path, *token_file;
     int config_fd;
+    int mode; /* STDIO_BUS_LISTEN_* */
+    char *tcp_host;
+    uint16_t tcp_port;
+    const char *unix_path;
     bool tagged, check;
     int log_level;
 } arguments_t;
+
+#define GO_ON (-1)
 
 static int usage_error(const char *what, const char *argument) {
     fprintf(stderr, "stdio_bus: %s%s%s\n%s", what, argument ? ": " : "", argument ? argument : "", USAGE);
     return EXIT_USAGE;
 }
 
-static int log_level_of(const char *name) {
-    static const char *const names[] = {"debug", "info", "warning", "error"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(names[i], name) == 0) return i;
-    return -1;
+static bool parse_number(const char *text, long max, long *out) {
+    char *rest;
+    *out = strtol(text, &rest, 10);
+    return *text >= '0' && *text <= '9' && !*rest && *out <= max;
 }
 
-/* 0: go on; otherwise *status is the exit status. */
-static int parse_arguments(int argc, char **argv, arguments_t *out, int *status) {
+/* HOST:PORT, an IPv6 host in brackets. */
+static bool parse_address(char *text, arguments_t *out) {
+    char *colon = strrchr(text, ':');
+    long port;
+    if (!colon || !parse_number(colon + 1, UINT16_MAX, &port)) return false;
+    size_t len = (size_t)(colon - text);
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        text++;
+        len -= 2;
+    }
+    text[len] = '\0'; /* the text is argv's, ours to change */
+    out->tcp_host = text;
+    out->tcp_port = (uint16_t)port;
+    return len > 0;
+}
+
+/* An option with a value. */
+static int take_value(arguments_t *out, const char *name, char *value) {
+    static const char *const levels[] = {"debug", "info", "warning", "error"};
+    long number;
+    if (strcmp(name, "--config") == 0) {
+        out->config_path = value;
+    } else if (strcmp(name, "--token-file") == 0) {
+        out->token_file = value;
+    } else if (strcmp(name, "--config-fd") == 0) {
+        if (!parse_number(value, INT32_MAX, &number)) return usage_error("not a descriptor", value);
+        out->config_fd = (int)number;
+    } else if (strcmp(name, "--unix") == 0) {
+        out->mode = STDIO_BUS_LISTEN_UNIX;
+        out->unix_path = value;
+    } else if (strcmp(name, "--tcp") == 0) {
+        out->mode = STDIO_BUS_LISTEN_TCP;
+        if (!parse_address(value, out)) return usage_error("not an address of the form HOST:PORT", value);
+    } else {
+        for (out->log_level = 0; out->log_level < 4; out->log_level++)
+            if (strcmp(levels[out->log_level], value) == 0) return GO_ON;
+        return usage_error("unknown log level", value);
+    }
+    return GO_ON;
+}
+
+static bool takes_value(const char *name) {
+    static const char *const names[] = {"--config", "--config-fd", "--tcp", "--unix", "--token-file", "--log-level"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+/* GO_ON, or the exit status. */
+static int parse_arguments(int argc, char **argv, arguments_t *out) {
+    int modes = 0;
     *out = (arguments_t){.config_fd = -1, .log_level = STDIO_BUS_LOG_INFO};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
+        modes += strcmp(name, "--stdio") == 0 || strcmp(name, "--tcp") == 0 || strcmp(name, "--unix") == 0;
         if (strcmp(name, "--stdio") == 0) continue;
-        if (strcmp(name, "--tagged") == 0) out->tagged = true;
-        else if (strcmp(name, "--check") == 0) out->check = true;
-        else if (strcmp(name, "--version") == 0) {
+        if (strcmp(name, "--tagged") == 0) {
+            out->tagged = true;
+        } else if (strcmp(name, "--check") == 0) {
+            out->check = true;
+        } else if (strcmp(name, "--version") == 0) {
             printf("stdio_bus %s (ABI %d)\n", stdio_bus_version(), stdio_bus_abi());
-            *status = EXIT_OK;
-            return 1;
+            return EXIT_OK;
         } else if (strcmp(name, "--help") == 0) {
             fputs(USAGE, stdout);
-            *status = EXIT_OK;
-            return 1;
-        } else if (strcmp(name, "--config") != 0 && strcmp(name, "--config-fd") != 0 && strcmp(name, "--log-level") != 0) {
-            *status = usage_error("unknown argument", name);
-            return 1;
-        } else if (++i == argc) {
-            *status = usage_error("a value is missing after", name);
-            return 1;
-        } else if (strcmp(name, "--config") == 0) {
-            out->config_path = argv[i];
-        } else if (strcmp(name, "--log-level") == 0) {
-            if ((out->log_level = log_level_of(argv[i])) < 0) {
-                *status = usage_error("unknown log level", argv[i]);
-                return 1;
-            }
+            return EXIT_OK;
+        } else if (!takes_value(name)) {
+            return usage_error("unknown argument", name);
+        } else if (i + 1 == argc) {
+            return usage_error("a value is missing after", name);
         } else {
-            char *rest;
-            long fd = strtol(argv[i], &rest, 10);
-            if (!*argv[i] || *rest || fd < 0 || fd > INT32_MAX) {
-                *status = usage_error("not a descriptor", argv[i]);
-                return 1;
-            }
-            out->config_fd = (int)fd;
+            int status = take_value(out, name, argv[++i]);
+            if (status != GO_ON) return status;
         }
     }
-    if (!out->config_path == (out->config_fd < 0)) {
-        *status = usage_error("give one of --config and --config-fd", NULL);
-        return 1;
-    }
-    return 0;
+    if (!out->config_path == (out->config_fd < 0)) return usage_error("give one of --config and --config-fd", NULL);
+    if (modes > 1) return usage_error("give at most one of --stdio, --tcp and --unix", NULL);
+    if (out->tagged && out->mode != STDIO_BUS_LISTEN_NONE) return usage_error("--tagged goes with --stdio", NULL);
+    return GO_ON;
 }
 
 /* The text behind a descriptor, terminated; the caller frees it.  NULL: reported. */
@@ -487,19 +523,50 @@ static char *read_config(int fd) {
     return NULL;
 }
 
+/* The token from the file or the environment; false: reported. */
+static bool set_token(stdio_bus_t *bus, const char *path) {
+    char text[1026] = ""; /* the longest token, a line break, the terminator */
+    const char *source = path ? path : "STDIO_BUS_TOKEN";
+    if (path) {
+        FILE *file = fopen(path, "re");
+        size_t len = file ? fread(text, 1, sizeof text - 1, file) : 0;
+        bool read = file && !ferror(file);
+        int reason = errno;
+        if (file) fclose(file);
+        if (!read) {
+            fprintf(stderr, "stdio_bus: error: --token-file %s: %s\n", path, strerror(reason));
+            return false;
+        }
+        text[len] = '\0';
+        text[strcspn(text, "\r\n")] = '\0';
+    } else {
+        const char *value = getenv(source);
+        if (!value) return true;
+        snprintf(text, sizeof text, "%s", value);
+    }
+    if (stdio_bus_set_token(bus, text) == STDIO_BUS_OK) return true;
+    fprintf(stderr, "stdio_bus: error: %s: the token must be 1 to 1024 bytes\n", source);
+    return false;
+}
+
 int main(int argc, char **argv) {
     arguments_t arguments;
-    int status;
-    if (parse_arguments(argc, argv, &arguments, &status) != 0) return status;
+    int status = parse_arguments(argc, argv, &arguments);
+    if (status != GO_ON) return status;
     char *config = NULL;
     if (arguments.config_fd >= 0) {
         if (!(config = read_config(arguments.config_fd))) return EXIT_CONFIG;
         if (arguments.config_fd > STDERR_FILENO) close(arguments.config_fd);
     }
-    program_t program = {.tagged = arguments.tagged, .workers_changed = true};
+    program_t program = {
+        .tagged = arguments.tagged,
+        .listening = arguments.mode != STDIO_BUS_LISTEN_NONE,
+        .workers_changed = true,
+    };
     stdio_bus_options_t options = {
         .config_path = arguments.config_path,
         .config_json = config,
+        .listener = {arguments.mode, arguments.tcp_host, arguments.tcp_port, arguments.unix_path},
         .on_error = on_error,
         .on_log = on_log,
         .user_data = &program,
@@ -510,9 +577,9 @@ int main(int argc, char **argv) {
     if (!program.bus) return EXIT_CONFIG;
     stdio_bus_set_on_batch(program.bus, on_batch);
     stdio_bus_set_on_worker_event(program.bus, on_worker_event);
-    status = EXIT_OK;
-    if (arguments.check) puts("stdio_bus: the configuration is good");
-    else status = run(&program);
+    if (!set_token(program.bus, arguments.token_file)) status = EXIT_CONFIG;
+    else if (!arguments.check) status = run(&program);
+    else status = puts("stdio_bus: the configuration is good") < 0 ? EXIT_FAILED : EXIT_OK;
     stdio_bus_destroy(program.bus);
     free(program.out.data);
     return status;

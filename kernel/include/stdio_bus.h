@@ -82,8 +82,8 @@ typedef struct stdio_bus_options {
     const char *config_json;
     struct {
         int mode; /* STDIO_BUS_LISTEN_* */
-        const char *tcp_host;
-        uint16_t tcp_port;
+        const char *tcp_host; /* an address or "localhost"; NULL: 127.0.0.1 */
+        uint16_t tcp_port;    /* 0: any free one, see stdio_bus_get_listener_port */
         const char *unix_path;
     } listener;
     stdio_bus_on_message_fn on_message;
@@ -236,6 +236,17 @@ STDIO_BUS_API int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id);
 
 STDIO_BUS_API int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances);
 STDIO_BUS_API int stdio_bus_restart_pool(stdio_bus_t *bus, const char *pool_id);
+
+/* The status as one JSON object: state (number), stats (the eight), pending, sessions,
+ * clients, workers (pool, id, pid, state (name), in_flight, restarts, uptime_ms, bytes_in,
+ * bytes_out).  Like snprintf: writes at most `capacity` bytes with the terminator, returns
+ * the length it has or would have, or a negative code. */
+STDIO_BUS_API int stdio_bus_get_status(const stdio_bus_t *bus, char *out, size_t capacity);
+
+/* What the first message of every external client (stdio_bus/hello) must carry as
+ * params.token, 1 to 1024 bytes; in place of the configuration's `token`.  Before start.
+ * Without a token a TCP listener must be bound to a loopback address. */
+STDIO_BUS_API int stdio_bus_set_token(stdio_bus_t *bus, const char *token);
 
 /* The port the TCP listener is bound to, or a negative code. */
 STDIO_BUS_API int stdio_bus_get_listener_port(const stdio_bus_t *bus);

@@ -3,13 +3,16 @@
  * host what is for it.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "client.h"
 #include "config.h"
+#include "listener.h"
 #include "loop.h"
 #include "router.h"
+#include "status.h"
 #include "stdio_bus.h"
 #include "supervisor.h"
 #include "sys.h"
@@ -21,7 +24,7 @@ typedef struct delivery {
 } delivery_t;
 
 struct stdio_bus {
-    stdio_bus_options_t options; /* its strings are not used after create */
+    stdio_bus_options_t options; /* its strings are copies of ours */
     stdio_bus_on_batch_fn on_batch;
     stdio_bus_on_worker_event_fn on_worker_event;
     config_t config;
@@ -29,6 +32,7 @@ struct stdio_bus {
     loop_t *loop;
     router_t router;
     supervisor_t supervisor;
+    listener_t listener;
     stdio_bus_state_t state;
     client_t *host; /* the first of router.clients */
     int32_t next_client_id;
@@ -102,6 +106,10 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
     stdio_bus_t *bus = context;
     delivery_t *d = &bus->collecting;
     size_t len = 0;
+    if (client->external) {
+        connection_queue(list_entry(client, connection_t, client), pieces, count);
+        return;
+    }
     for (size_t i = 0; i < count; i++) len += pieces[i].len;
     stdio_bus_line_t record = {.length = (uint32_t)len, .worker_id = worker_id, .client_id = client->id};
     if (!buffer_reserve(&d->text, len + 1) || !buffer_append(&d->records, &record, sizeof record)) {
@@ -145,6 +153,46 @@ static void handshake_done(void *context, target_t *target, const char *error) {
     supervisor_handshake_done(list_entry(target, worker_t, target), error);
 }
 
+static bool write_status(void *context, buffer_t *out) {
+    return status_write(context, out);
+}
+
+/* ---- external clients ------------------------------------------------------------ */
+
+static int32_t next_client_id(void *context) {
+    stdio_bus_t *bus = context;
+    return bus->next_client_id++;
+}
+
+static void on_connected(void *context, int32_t client_id, const char *peer) {
+    stdio_bus_t *bus = context;
+    char text[SOCKET_PEER_SIZE + 64];
+    snprintf(text, sizeof text, "client %" PRId32 " connected from %s", client_id, peer);
+    log_line(bus, STDIO_BUS_LOG_DEBUG, text);
+    if (bus->options.on_client_connect) bus->options.on_client_connect(bus, client_id, peer, bus->options.user_data);
+}
+
+static void on_disconnected(void *context, int32_t client_id, const char *reason) {
+    stdio_bus_t *bus = context;
+    char text[160];
+    snprintf(text, sizeof text, "client %" PRId32 " disconnected: %s", client_id, reason);
+    log_line(bus, STDIO_BUS_LOG_DEBUG, text);
+    if (bus->options.on_client_disconnect)
+        bus->options.on_client_disconnect(bus, client_id, reason, bus->options.user_data);
+}
+
+static bool open_listener(stdio_bus_t *bus, char error[SOCKET_ERROR_SIZE]) {
+    const stdio_bus_options_t *o = &bus->options;
+    if (o->listener.mode == STDIO_BUS_LISTEN_NONE) return true;
+    if (o->listener.mode == STDIO_BUS_LISTEN_UNIX) return listener_open_unix(&bus->listener, o->listener.unix_path, error);
+    if (bus->listener.token || socket_is_loopback(o->listener.tcp_host))
+        return listener_open_tcp(&bus->listener, o->listener.tcp_host, o->listener.tcp_port, error);
+    snprintf(error, SOCKET_ERROR_SIZE,
+             "listener: \"%.100s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",
+             o->listener.tcp_host);
+    return false;
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 static void refuse_options(const stdio_bus_options_t *options, int code, const char *message) {
@@ -156,9 +204,13 @@ static int load_config(const stdio_bus_options_t *options, config_t *config, cha
         snprintf(error, CONFIG_ERROR_SIZE, "exactly one of config_path and config_json must be set");
         return STDIO_BUS_ERR_CONFIG;
     }
-    if (options->listener.mode != STDIO_BUS_LISTEN_NONE) {
-        snprintf(error, CONFIG_ERROR_SIZE, "listener.mode: this build has no listener, use STDIO_BUS_LISTEN_NONE");
-        return STDIO_BUS_ERR_NOTSUP;
+    if (options->listener.mode < STDIO_BUS_LISTEN_NONE || options->listener.mode > STDIO_BUS_LISTEN_UNIX) {
+        snprintf(error, CONFIG_ERROR_SIZE, "listener.mode: must be 0 (none), 1 (TCP) or 2 (Unix)");
+        return STDIO_BUS_ERR_CONFIG;
+    }
+    if (options->listener.mode == STDIO_BUS_LISTEN_UNIX && !options->listener.unix_path) {
+        snprintf(error, CONFIG_ERROR_SIZE, "listener.unix_path: is required");
+        return STDIO_BUS_ERR_CONFIG;
     }
     if (options->config_path) return config_read(options->config_path, config, error);
     return config_parse(options->config_json, strlen(options->config_json), config, error);
@@ -173,7 +225,8 @@ static client_t *add_client(stdio_bus_t *bus, pool_t *default_pool) {
 }
 
 static bool assemble(stdio_bus_t *bus) {
-    static const router_ops_t router_ops = {to_worker, to_client, handshake_done};
+    static const router_ops_t router_ops = {to_worker, to_client, write_status, handshake_done};
+    static const listener_ops_t listener_ops = {next_client_id, on_connected, on_disconnected};
     static const supervisor_ops_t supervisor_ops = {on_supervisor_event, log_line};
     size_t count = bus->config.pool_count;
     router_init(&bus->router, &router_ops, bus, &bus->config.limits);
@@ -184,8 +237,17 @@ static bool assemble(stdio_bus_t *bus) {
     bus->router.pool_count = count;
     for (size_t i = 0; i < count; i++) pool_init(&bus->pools[i], &bus->config.pools[i]);
     bus->host = add_client(bus, &bus->pools[0]);
-    return bus->host && supervisor_init(&bus->supervisor, bus->loop, &bus->router, &bus->config, bus->pools,
-                                        &supervisor_ops, bus);
+    if (!bus->host || !supervisor_init(&bus->supervisor, bus->loop, &bus->router, &bus->config, bus->pools,
+                                       &supervisor_ops, bus))
+        return false;
+    listener_init(&bus->listener, bus->loop, &bus->router, &bus->config.limits, bus->supervisor.shared.scratch,
+                  WORKER_SCRATCH_SIZE, &listener_ops, bus);
+    return !bus->config.token || listener_set_token(&bus->listener, bus->config.token);
+}
+
+static bool copy_option(const char **to, const char *from, const char *otherwise) {
+    const char *text = from ? from : otherwise;
+    return (*to = buffer_strdup(text, strlen(text))) != NULL;
 }
 
 stdio_bus_t *stdio_bus_create(const stdio_bus_options_t *options) {
@@ -204,13 +266,15 @@ stdio_bus_t *stdio_bus_create(const stdio_bus_options_t *options) {
         return NULL;
     }
     bus->options = *options;
+    bool copied = copy_option(&bus->options.listener.tcp_host, options->listener.tcp_host, "127.0.0.1") &&
+                  copy_option(&bus->options.listener.unix_path, options->listener.unix_path, "");
     bus->config = config;
     delivery_t *deliveries[] = {&bus->collecting, &bus->delivering};
     for (int i = 0; i < 2; i++) {
         buffer_init(&deliveries[i]->text, SIZE_MAX / 2);
         buffer_init(&deliveries[i]->records, SIZE_MAX / 2);
     }
-    if (assemble(bus)) return bus;
+    if (copied && assemble(bus)) return bus;
     int saved = errno;
     stdio_bus_destroy(bus);
     snprintf(error, sizeof error, "a bus cannot be set up: %s", strerror(saved));
@@ -220,6 +284,7 @@ stdio_bus_t *stdio_bus_create(const stdio_bus_options_t *options) {
 
 void stdio_bus_destroy(stdio_bus_t *bus) {
     if (!bus) return;
+    listener_free(&bus->listener);
     supervisor_free(&bus->supervisor);
     router_refuse_waiting(&bus->router);
     list_t *link;
@@ -238,24 +303,40 @@ void stdio_bus_destroy(stdio_bus_t *bus) {
     buffer_free(&bus->delivering.text);
     buffer_free(&bus->delivering.records);
     config_free(&bus->config);
+    sys_free((char *)bus->options.listener.tcp_host);
+    sys_free((char *)bus->options.listener.unix_path);
     sys_free(bus);
+}
+
+/* Sends out what the last piece of work has left to send. */
+static void flush(stdio_bus_t *bus) {
+    do supervisor_flush(&bus->supervisor);
+    while (listener_flush(&bus->listener));
 }
 
 static void update_state(stdio_bus_t *bus) {
     if (bus->state == STDIO_BUS_STATE_STARTING && supervisor_settled(&bus->supervisor))
         bus->state = STDIO_BUS_STATE_RUNNING;
-    if (bus->state == STDIO_BUS_STATE_STOPPING && supervisor_stopped(&bus->supervisor))
-        bus->state = STDIO_BUS_STATE_STOPPED;
+    if (bus->state != STDIO_BUS_STATE_STOPPING || !supervisor_stopped(&bus->supervisor)) return;
+    if (listener_has_output(&bus->listener) && loop_now(bus->loop) < bus->supervisor.kill_at) return;
+    listener_end_all(&bus->listener);
+    bus->state = STDIO_BUS_STATE_STOPPED;
 }
 
 int stdio_bus_start(stdio_bus_t *bus) {
     if (bus->state != STDIO_BUS_STATE_CREATED) return STDIO_BUS_ERR_STATE;
+    char error[SOCKET_ERROR_SIZE];
+    if (!open_listener(bus, error)) {
+        report_error(bus, STDIO_BUS_ERR_CONFIG, error);
+        return STDIO_BUS_ERR_CONFIG;
+    }
     bus->state = STDIO_BUS_STATE_STARTING;
     supervisor_start(&bus->supervisor);
-    supervisor_flush(&bus->supervisor);
+    flush(bus);
     update_state(bus);
     for (size_t i = 0; i < bus->config.pool_count; i++)
         if (!bus->pools[i].failed) return STDIO_BUS_OK;
+    listener_close(&bus->listener);
     bus->state = STDIO_BUS_STATE_STOPPED;
     return STDIO_BUS_ERR_WORKER;
 }
@@ -269,7 +350,7 @@ int stdio_bus_step(stdio_bus_t *bus, int timeout_ms) {
             report_error(bus, STDIO_BUS_ERR, strerror(errno));
             return STDIO_BUS_ERR;
         }
-        supervisor_flush(&bus->supervisor);
+        flush(bus);
         update_state(bus);
     }
     deliver(bus);
@@ -285,6 +366,7 @@ int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec) {
     }
     uint64_t seconds = timeout_sec < 0 ? (uint64_t)bus->config.limits.drain_timeout_sec : (uint64_t)timeout_sec;
     bus->state = STDIO_BUS_STATE_STOPPING;
+    listener_close(&bus->listener);
     supervisor_stop(&bus->supervisor, seconds * 1000);
     loop_wake(bus->loop);
     return STDIO_BUS_OK;
@@ -301,7 +383,7 @@ int stdio_bus_ingest(stdio_bus_t *bus, const char *msg, size_t len) {
     if (!msg || !len || memchr(msg, '\n', len)) return STDIO_BUS_ERR_INVALID;
     if (len > (size_t)bus->config.limits.max_input_buffer) return STDIO_BUS_ERR_BUFFER;
     int code = router_client_line(&bus->router, bus->host, msg, len, false);
-    supervisor_flush(&bus->supervisor);
+    flush(bus);
     return code;
 }
 
@@ -318,7 +400,7 @@ static client_t *find_client(const stdio_bus_t *bus, int client_id) {
 int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len) {
     if (!takes_messages(bus) && bus->state != STDIO_BUS_STATE_STOPPING) return STDIO_BUS_ERR_STATE;
     client_t *client = find_client(bus, client_id);
-    if (!client) return STDIO_BUS_ERR_ENOTFOUND;
+    if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
     line_t line;
     line_result_t result;
     line_feed(&client->lines, data, len);
@@ -326,7 +408,7 @@ int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len
         if (result == LINE_READY) router_client_line(&bus->router, client, line.text, line.len, true);
         else router_client_too_long(&bus->router, client, &line);
     }
-    supervisor_flush(&bus->supervisor);
+    flush(bus);
     return STDIO_BUS_OK;
 }
 
@@ -356,11 +438,11 @@ int stdio_bus_client_open(stdio_bus_t *bus, const char *pool_id) {
 
 int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
     client_t *client = client_id == STDIO_BUS_HOST_CLIENT ? NULL : find_client(bus, client_id);
-    if (!client) return STDIO_BUS_ERR_ENOTFOUND;
+    if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
     router_remove_client(&bus->router, client);
     client_free(client);
     sys_free(client);
-    supervisor_flush(&bus->supervisor);
+    flush(bus);
     return STDIO_BUS_OK;
 }
 
@@ -385,8 +467,7 @@ int stdio_bus_pending_count(const stdio_bus_t *bus) {
 }
 
 int stdio_bus_client_count(const stdio_bus_t *bus) {
-    (void)bus; /* external clients come through a listener */
-    return 0;
+    return (int)bus->listener.count;
 }
 
 int stdio_bus_get_poll_fd(const stdio_bus_t *bus) {
@@ -401,7 +482,9 @@ void stdio_bus_get_stats(const stdio_bus_t *bus, stdio_bus_stats_t *out) {
         .bytes_in = router->bytes_in,
         .bytes_out = router->bytes_out,
         .worker_restarts = bus->supervisor.restarts,
-        .routing_errors = router->routing_errors,
+        .routing_errors = router->routing_errors + bus->listener.shared.messages_lost,
+        .client_connects = bus->listener.connects,
+        .client_disconnects = bus->listener.disconnects,
     };
 }
 
@@ -485,6 +568,23 @@ int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id) {
 }
 
 int stdio_bus_get_listener_port(const stdio_bus_t *bus) {
-    (void)bus;
-    return STDIO_BUS_ERR_NOTSUP;
+    bool tcp = bus->options.listener.mode == STDIO_BUS_LISTEN_TCP && bus->listener.watch.fd >= 0;
+    return tcp ? bus->listener.port : STDIO_BUS_ERR_STATE;
+}
+
+int stdio_bus_set_token(stdio_bus_t *bus, const char *token) {
+    size_t len = token ? strlen(token) : 0;
+    if (bus->state != STDIO_BUS_STATE_CREATED) return STDIO_BUS_ERR_STATE;
+    if (!len || len > LISTENER_TOKEN_MAX) return STDIO_BUS_ERR_EINVAL;
+    return listener_set_token(&bus->listener, token) ? STDIO_BUS_OK : STDIO_BUS_ERR_BUFFER;
+}
+
+int stdio_bus_get_status(const stdio_bus_t *bus, char *out, size_t capacity) {
+    buffer_t status;
+    buffer_init(&status, INT32_MAX);
+    bool ok = status_write(bus, &status);
+    if (ok && capacity) snprintf(out, capacity, "%.*s", (int)status.len, buffer_bytes(&status));
+    int len = ok ? (int)status.len : STDIO_BUS_ERR_BUFFER;
+    buffer_free(&status);
+    return len;
 }

@@ -12,7 +12,8 @@
 #include "pool.h"
 
 typedef struct client {
-    list_t link; /* in the bus's list */
+    list_t link; /* in the router's list */
+    bool external; /* embedded in a connection_t; otherwise it is the host's */
     int32_t id;
     pool_t *default_pool; /* for messages that name none */
     list_t pending;       /* pending_t.of_client: in both directions */

@@ -14,6 +14,7 @@
 #include "sys.h"
 
 #define POOL_ID_MAX 128
+#define TOKEN_MAX 1024
 #define PATH_MAX_TEXT 160
 
 struct config_block {
@@ -375,6 +376,7 @@ int config_parse(const char *text, size_t len, config_t *out, char error[CONFIG_
     static const config_key_t KEYS[] = {
         {.name = "pools", .read = read_pools, .offset = 0, .required = true},
         {.name = "limits", .read = read_limits, .offset = offsetof(config_t, limits)},
+        {.name = "token", .read = read_string, .offset = offsetof(config_t, token), .nullable = true, .high = TOKEN_MAX},
     };
     *out = (config_t){.limits = DEFAULT_LIMITS};
     parser_t parser = {.config = out, .error = error};

@@ -51,6 +51,7 @@ typedef struct config {
     config_pool_t *pools;
     size_t pool_count;
     config_limits_t limits;
+    char *token; /* what external clients must say first; NULL: none */
     struct config_block *blocks; /* the memory behind all of the above */
 } config_t;
 

@@ -3,6 +3,7 @@
  */
 #include "router.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include "utf8.h"
 
 #define ID_MAX 1024    /* bytes of an id or a token, as JSON text */
+#define HELLO_VERSION "1.0" /* of the stdio_bus/ methods */
+#define STATUS_MAX (4u * 1024 * 1024)
 #define QUOTED_MAX 200 /* bytes of the client's own text in an error message */
 
 static const scan_field_t ROUTING_FIELDS[] = {FIELD_POOL, FIELD_SESSION_ID, FIELD_AGENT_ID, FIELD_EXT};
@@ -193,7 +196,7 @@ static char *copy_routing_fields(const inbound_t *in, size_t *len) {
 
 static bool refuse_memory(inbound_t *in) {
     error_detail_t detail = {.pool = in->pool, .retryable = true};
-    return refuse(in, RPC_OVERLOADED, &detail, "no memory for another message: retry later");
+    return refuse(in, RPC_OVERLOADED, &detail, "no memory for the message: retry later");
 }
 
 static bool take_token(inbound_t *in, pending_texts_t *texts) {
@@ -412,6 +415,23 @@ static bool control(inbound_t *in) {
     if (json_string_equals(in->method, "stdio_bus/ping", 14)) {
         answer_result(in, "{}");
         return false;
+    }
+    if (json_string_equals(in->method, "stdio_bus/hello", 15)) {
+        char result[128];
+        snprintf(result, sizeof result,
+                 "{\"negotiatedProtocolVersion\":\"" HELLO_VERSION "\",\"sessionId\":\"client-%" PRId32
+                 "\",\"extensions\":{}}",
+                 in->client->id);
+        answer_result(in, result);
+        return false;
+    }
+    if (json_string_equals(in->method, "stdio_bus/stats", 15)) {
+        buffer_t status;
+        buffer_init(&status, STATUS_MAX);
+        bool ok = in->router->ops.status(in->router->context, &status) && buffer_append(&status, "", 1);
+        if (ok) answer_result(in, status.data);
+        buffer_free(&status);
+        return ok ? false : refuse_memory(in);
     }
     return refuse(in, RPC_METHOD_NOT_FOUND, NULL, "the bus has no method %.*s",
                   clip(in->method), in->method.text);

@@ -24,6 +24,8 @@ typedef struct router_ops {
     /* Queues one line for the client; `worker_id` is the worker it comes from or speaks
      * of, 0 for the bus.  A client that cannot take it is the callee's to deal with. */
     void (*to_client)(void *context, client_t *client, int32_t worker_id, const piece_t *pieces, size_t count);
+    /* Appends the status of the bus, a JSON object; false without memory. */
+    bool (*status)(void *context, buffer_t *out);
     /* The target's handshake has succeeded (error NULL) or failed (a sentence). */
     void (*handshake_done)(void *context, target_t *target, const char *error);
 } router_ops_t;

@@ -438,7 +438,8 @@ static void close_workers(supervisor_t *supervisor) {
     if (supervisor->closing) return;
     supervisor->closing = true;
     if (supervisor->grace_ms > left / 2) supervisor->grace_ms = left / 2;
-    loop_timer_stop(supervisor->shared.loop, &supervisor->drain_timer);
+    /* From now on it only brings the loop round when the time is up. */
+    loop_timer_start(supervisor->shared.loop, &supervisor->drain_timer, left);
     router_refuse_waiting(supervisor->router);
     for (size_t i = 0; i < supervisor->worker_count; i++) happen(supervisor->workers[i], STOP);
 }

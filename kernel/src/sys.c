@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,25 @@ ssize_t sys_read(int fd, void *data, size_t size) {
 ssize_t sys_write(int fd, const void *data, size_t size) {
     ssize_t n;
     do n = write(fd, data, size);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+int sys_accept(int listening) {
+    int fd;
+    do fd = accept(listening, NULL, NULL);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+ssize_t sys_send(int fd, const void *data, size_t size) {
+#if defined(MSG_NOSIGNAL)
+    const int flags = MSG_NOSIGNAL;
+#else
+    const int flags = 0; /* the socket itself has SO_NOSIGPIPE */
+#endif
+    ssize_t n;
+    do n = send(fd, data, size, flags);
     while (n < 0 && errno == EINTR);
     return n;
 }

@@ -25,6 +25,10 @@ ssize_t sys_read(int fd, void *data, size_t size);
 ssize_t sys_write(int fd, const void *data, size_t size);
 void sys_close(int fd); /* negative: nothing */
 
+/* Sockets: the next connection; and a write that reports a closed peer as EPIPE only. */
+int sys_accept(int listening);
+ssize_t sys_send(int fd, const void *data, size_t size);
+
 /* A pipe whose ends are non-blocking where asked, close-on-exec, and never 0, 1 or 2
  * (spawn puts the other ends there).  0, or -1 with errno. */
 int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write);

@@ -89,6 +89,7 @@ class NativeBackend(Backend):
             self._check_stopped()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._stopping), timeout_sec + _STOP_GRACE_SEC)
+        self._deliver()
         self.destroy()
 
     def destroy(self) -> None:

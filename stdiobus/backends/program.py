@@ -21,7 +21,7 @@ NAME = "stdio_bus"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-_FORCED_END_SEC = 1.0
+FORCED_END_SEC = 1.0
 """How long the program may take to end its workers by force."""
 
 
@@ -145,17 +145,20 @@ class Program:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._process.send_signal(number)
 
-    def kill(self) -> None:
-        """Ends it for certain and reaps it; waits briefly so that it can end its workers.
+    def kill(self, *, patient: bool = True) -> None:
+        """Ends it for certain and reaps it.  Idempotent; does nothing in a forked child.
 
-        Does nothing in a forked child.  Idempotent.
+        Args:
+            patient: Give it a moment to end its workers first.  It blocks for that
+                moment, which is `FORCED_END_SEC` at most and usually milliseconds.
         """
         if os.getpid() != self._pid or self._process.poll() is not None:
             return
-        self.end_by_force()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_FORCED_END_SEC)
-            return
+        if patient:
+            self.end_by_force()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(FORCED_END_SEC)
+                return
         self._process.kill()
         self._process.wait()
 

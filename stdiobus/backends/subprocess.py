@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 from collections import deque
+from dataclasses import replace
 from typing import Any, Callable
 
 from ..config import BusConfig, SubprocessOptions
@@ -29,7 +30,7 @@ from ..errors import (
 from ..messages import BackendMode, BusStats, WorkerEvent, WorkerInfo, returncode
 from .base import Backend, Sink
 from .pipes import PipeReader, PipeWriter
-from .program import Binary, Program
+from .program import FORCED_END_SEC, Binary, Program
 
 _log = logging.getLogger("stdiobus.kernel")
 
@@ -37,7 +38,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 _OWN_METHODS = b'"stdio_bus/'
 _REAP_INTERVAL_SEC = 0.005
-_FORCED_END_SEC = 1.0
+
+_STATES = {"started": "ready", "restarting": "backoff", "failed": "failed", "stopped": "stopped"}
+"""The state of a worker after each kind of event."""
 
 _EXIT_ERRORS: dict[int, type[StdioBusError]] = {3: InvalidArgumentError, 4: UnavailableError}
 """The program's exit codes: 3 wrong configuration, 4 nothing could be started."""
@@ -62,6 +65,8 @@ class SubprocessBackend(Backend):
         self._stderr: deque[str] = deque(maxlen=options.stderr_buffer_lines)
         self._stderr_rest = b""
         self._status: dict[str, Any] = {}
+        self._crashed: set[int] = set()
+        self._restarts: dict[int, int] = {}
         self._reported: asyncio.Future[None] | None = None
         self._exited: asyncio.Future[int] | None = None
         self._stopping = False
@@ -115,7 +120,8 @@ class SubprocessBackend(Backend):
         self._held.writer.close_after_flush()
         if not await self._wait_exit(min(timeout_sec, self._options.drain_timeout_sec)):
             self._held.program.end_by_force()
-            await self._wait_exit(_FORCED_END_SEC)
+            if not await self._wait_exit(FORCED_END_SEC):
+                self._held.program.kill(patient=False)
         self.destroy()
 
     def destroy(self) -> None:
@@ -133,13 +139,14 @@ class SubprocessBackend(Backend):
 
     def stats(self) -> BusStats:
         """See `Backend.stats`; at most 100 ms old."""
-        return BusStats(**self._status.get("stats", {}))
+        stats = BusStats(**self._status.get("stats", {}))
+        return replace(stats, worker_restarts=max(stats.worker_restarts, sum(self._restarts.values())))
 
     def workers(self) -> list[WorkerInfo]:
         """See `Backend.workers`; at most 100 ms old."""
         if not self._running():
             return []
-        return [_worker_info(entry) for entry in self._status.get("workers", [])]
+        return [self._worker_info(entry) for entry in self._status.get("workers", [])]
 
     def worker_count(self) -> int:
         """See `Backend.worker_count`; at most 100 ms old."""
@@ -202,8 +209,29 @@ class SubprocessBackend(Backend):
             self._status = params
             if self._reported is not None and not self._reported.done():
                 self._reported.set_result(None)
-        elif self._sink is not None:
-            self._sink.worker_event(_worker_event(params))
+            return
+        event = _worker_event(params)
+        self._note(event)
+        if self._sink is not None:
+            self._sink.worker_event(event)
+
+    def _note(self, event: WorkerEvent) -> None:
+        """Keeps the mirrored status no older than the last worker event."""
+        worker = event.worker_id
+        if event.kind == "restarting":
+            self._crashed.add(worker)
+        elif event.kind == "started" and worker in self._crashed:
+            self._crashed.discard(worker)
+            self._restarts[worker] = self._restarts.get(worker, 0) + 1
+        for entry in self._status.get("workers", []):
+            if entry["id"] == worker:
+                entry["state"] = _STATES[event.kind]
+                entry["pid"] = event.pid if event.kind == "started" else 0
+
+    def _worker_info(self, entry: dict[str, Any]) -> WorkerInfo:
+        number = entry["id"]
+        info = WorkerInfo(worker_id=number, **{name: entry[name] for name in entry if name != "id"})
+        return replace(info, restarts=max(info.restarts, self._restarts.get(number, 0)))
 
     def _on_stderr(self, block: bytes) -> None:
         lines = (self._stderr_rest + block).split(b"\n")
@@ -305,10 +333,6 @@ def _worker_event(params: dict[str, Any]) -> WorkerEvent:
         stderr_tail=params["stderr"],
         reason=params["reason"],
     )
-
-
-def _worker_info(entry: dict[str, Any]) -> WorkerInfo:
-    return WorkerInfo(worker_id=entry["id"], **{name: entry[name] for name in entry if name != "id"})
 
 
 def _log_line(text: str) -> None:

@@ -7,7 +7,6 @@ in ``protocol/``, how it travels in ``backends/``.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import threading
 import weakref
@@ -19,7 +18,6 @@ from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
 from ..config import BusConfig, NativeOptions, SubprocessOptions
 from ..errors import (
-    InvalidArgumentError,
     InvalidStateError,
     ResourceExhaustedError,
     StdioBusError,
@@ -37,6 +35,7 @@ from ..messages import (
 from ..protocol.codec import refuse, to_bytes
 from ..protocol.failures import ended
 from ..protocol.session import Pending
+from .arguments import Targets, read_config, seconds
 from .dispatch import Dispatcher
 from .listeners import LineCallback, Listeners, WorkerCallback
 from .streaming import ResponseStream
@@ -78,12 +77,12 @@ class AsyncStdioBus:
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
     ) -> None:
-        self._config = _read_config(config, config_path)
+        self._config = read_config(config, config_path)
         self._native = native if native is not None else NativeOptions()
         self._subprocess = subprocess if subprocess is not None else SubprocessOptions()
         self._mode = resolve_mode(backend, self._native)
-        self._timeout = _seconds(timeout_ms)
-        self._pools = frozenset(pool.id for pool in self._config.pools)
+        self._timeout = seconds(timeout_ms)
+        self._targets = Targets(self._config)
         self._client_session_id = f"py-{os.urandom(6).hex()}"
         self._listeners = Listeners()
         self._state = BusState.CREATED
@@ -271,7 +270,7 @@ class AsyncStdioBus:
     ) -> None:
         """Sends a notification; arguments as in `request`."""
         dispatcher = self._usable("notify")
-        method, pool = self._resolve(target, method, pool)
+        method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
             routing = options.routing()
@@ -318,34 +317,14 @@ class AsyncStdioBus:
         dispatcher = self._live
         if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
             raise self._unusable("request")
-        if method is None and pool is None and target not in self._pools:
-            method = target
-        else:
-            method, pool = self._resolve(target, method, pool)
+        method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
             routing = options.routing()
             session_id = options.session_id if session_id is None else session_id
             timeout_ms = options.timeout_ms if timeout_ms is None else timeout_ms
-        timeout = self._timeout if timeout_ms is None else _seconds(timeout_ms)
+        timeout = self._timeout if timeout_ms is None else seconds(timeout_ms)
         return dispatcher.request(method, params, pool, session_id, routing, timeout, streaming)
-
-    def _resolve(self, target: str, method: str | None, pool: str | None) -> tuple[str, str | None]:
-        if pool is None:
-            if target in self._pools:
-                return (target if method is None else method), target
-            if method is not None:
-                self._no_pool("target", target)
-            return target, None
-        if pool not in self._pools:
-            self._no_pool("pool", pool)
-        if method is not None and target != pool:
-            refuse("method", f"the method is given twice, as {target!r} and as {method!r}")
-        return (target if method is None else method), pool
-
-    def _no_pool(self, where: str, name: str) -> None:
-        pools = ", ".join(repr(pool.id) for pool in self._config.pools)
-        refuse(where, f"there is no pool {name!r}; the configuration has {pools}")
 
     def _cancel(self, pending: Pending) -> None:
         if self._dispatcher is not None:
@@ -369,8 +348,8 @@ class AsyncStdioBus:
             max_queue: How many may wait.
             methods: Only these methods.
         """
-        if pool is not None and pool not in self._pools:
-            self._no_pool("pool", pool)
+        if pool is not None:
+            self._targets.check(pool)
         subscription = NotificationSubscription(pool, overflow_policy, max_queue, methods)
         if self._state in (BusState.STOPPING, BusState.STOPPED) or self._forked_from is not None:
             raise self._unusable("subscribe")
@@ -531,21 +510,3 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-def _read_config(
-    config: BusConfig | Mapping[str, Any] | None, config_path: str | os.PathLike[str] | None
-) -> BusConfig:
-    if (config is None) == (config_path is None):
-        raise InvalidArgumentError(
-            "config: exactly one of config and config_path is needed", {"field": "config"}
-        )
-    if config_path is not None:
-        return BusConfig.from_file(os.fspath(config_path))
-    return config if isinstance(config, BusConfig) else BusConfig.from_dict(config)
-
-
-def _seconds(timeout_ms: float) -> float:
-    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, (int, float)) or not timeout_ms > 0:
-        refuse("timeout_ms", "must be a number of milliseconds above 0")
-    return timeout_ms / 1000 if timeout_ms != math.inf else math.inf

@@ -6,6 +6,7 @@ requests beyond the method and pool that an error message names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -39,6 +40,14 @@ _KINDS: dict[int, _Kind] = {
     -32085: _Kind(TransportError, "send it to a bus that is running"),
     -32086: _Kind(ResourceExhaustedError, "raise limits.max_input_buffer or ask for less"),
     -32087: _Kind(CancelledError, "send it again if the answer is still wanted"),
+}
+
+# How a text may name each fact; the first is how it is named here.
+_FACTS = {
+    "pool": ("pool",),
+    "worker": ("worker",),
+    "exit_code": ("exit code", "status"),
+    "signal": ("signal",),
 }
 
 
@@ -75,25 +84,24 @@ def ended(error: StdioBusError, method: str, pool: str | None) -> StdioBusError:
     return type(error)(f"{method}: {error.message}", {**error.details, "method": method, "pool": pool})
 
 
+def _names(text: str, label: str, value: Any) -> bool:
+    return re.search(rf"""\b{label} ["']?{re.escape(str(value))}(?!\w)""", text) is not None
+
+
 def describe(text: str, facts: Mapping[str, Any], remedy: str) -> str:
     """One message from a sentence, the facts about a worker, the remedy and its stderr.
 
     Args:
-        text: What happened.
+        text: What happened; facts that it names already are not repeated.
         facts: ``pool``, ``worker``, ``exit_code``, ``signal``, ``stderr``; each may be
             missing or ``None``.
         remedy: What to do.
     """
     parts: list[str] = []
-    for name, label in (
-        ("pool", "pool"),
-        ("worker", "worker"),
-        ("exit_code", "exit code"),
-        ("signal", "signal"),
-    ):
+    for name, labels in _FACTS.items():
         value = facts.get(name)
-        if value is not None:
-            parts.append(f"{label} {value!r}")
+        if value is not None and not any(_names(text, label, value) for label in labels):
+            parts.append(f"{labels[0]} {value!r}")
     message = text.rstrip(".")
     if parts:
         message += f" ({', '.join(parts)})"

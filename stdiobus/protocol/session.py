@@ -359,11 +359,12 @@ class Session:
             text += f',"sessionId":{encode(session, "session_id")}'
         if routing is not None:
             text += f",{encode(routing, 'options')[1:-1]}"
-        if params is not None:
-            if not isinstance(params, (dict, list, tuple)):
-                refuse("params", "must be a dict, a list or None")
-            text += f',"params":{encode(params, "params")}'
-        return to_bytes(text + "}\n", "call")
+        if params is None:
+            return to_bytes(text + "}\n", "call")
+        if not isinstance(params, (dict, list, tuple)):
+            refuse("params", "must be a dict, a list or None")
+        # The part that may be large is last, and copied once.
+        return to_bytes(f'{text},"params":{encode(params, "params")}}}\n', "call")
 
     def _with_token(self, params: Any, number: int) -> tuple[Any, Any]:
         """Params that carry a progress token, and that token: the caller's own or ours."""

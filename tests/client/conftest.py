@@ -9,12 +9,25 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from stdiobus import AsyncStdioBus, BackendMode, BusConfig, BusStats, LimitsConfig, PoolConfig, WorkerEvent, WorkerInfo
+from stdiobus import (
+    AsyncStdioBus,
+    BackendMode,
+    BusConfig,
+    BusStats,
+    LimitsConfig,
+    PoolConfig,
+    WorkerEvent,
+    WorkerInfo,
+)
 from stdiobus.backends.base import Backend
 from stdiobus.client import aio
 
 CONFIG = BusConfig(
-    pools=[PoolConfig("own", "w"), PoolConfig("plain", "w", protocol="jsonrpc"), PoolConfig("mcp", "w", protocol="mcp")]
+    pools=[
+        PoolConfig("own", "w"),
+        PoolConfig("plain", "w", protocol="jsonrpc"),
+        PoolConfig("mcp", "w", protocol="mcp"),
+    ]
 )
 
 

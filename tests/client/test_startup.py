@@ -33,8 +33,8 @@ def test_one_failed_worker_of_two_is_not_the_end(startup):
     assert startup.complete
     assert isinstance(startup.error, UnavailableError)
     assert str(startup.error) == (
-        "pool 'a': no worker can be started: it exited (worker 2, exit code 3); check the pool's command, args "
-        "and env, or raise its startup_timeout_sec\nlast lines of its stderr:\n  no key"
+        "pool 'a': no worker can be started: it exited (worker 2, exit code 3); check the pool's command, "
+        "args and env, or raise its startup_timeout_sec\nlast lines of its stderr:\n  no key"
     )
     assert startup.error.details["exit_code"] == 3
 

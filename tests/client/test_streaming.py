@@ -7,7 +7,15 @@ import gc
 
 import pytest
 
-from stdiobus import RemoteError, ResourceExhaustedError, StreamEvent, StreamEventType, TimeoutError, TransportError
+from stdiobus import (
+    RemoteError,
+    ResourceExhaustedError,
+    StdioBusError,
+    StreamEvent,
+    StreamEventType,
+    TimeoutError,
+    TransportError,
+)
 
 
 def chunk(text, number=1, bus=None):
@@ -16,12 +24,15 @@ def chunk(text, number=1, bus=None):
 
 
 async def drain(stream):
+    """The data of the events before the error, and that error."""
     events = []
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - the callers look at it
+    try:
         async for event in stream:
             events.append(event.data)
-    assert [event async for event in stream] == []
-    return events, caught.value
+    except StdioBusError as error:
+        assert [event async for event in stream] == []
+        return events, error
+    pytest.fail("the stream ended without an error")
 
 
 def cancelled(backend):
@@ -59,7 +70,10 @@ async def test_many_streams_do_not_mix(bus, backend, turn):
     sessions = [message["sessionId"] for message in backend.messages]
     for step in range(3):
         backend.deliver(
-            *({**chunk(f"{n}.{step}", None), "sessionId": sid} for n, sid in reversed(list(enumerate(sessions))))
+            *(
+                {**chunk(f"{n}.{step}", None), "sessionId": sid}
+                for n, sid in reversed(list(enumerate(sessions)))
+            )
         )
     backend.deliver(*({"id": n, "result": n} for n in range(1, 11)))
     for n, stream in enumerate(streams):

@@ -36,7 +36,10 @@ async def test_full_queue(bus, backend, policy, expected, dropped):
 
 
 async def test_older_spelling(bus, backend):
-    drop, close = bus.subscribe_notifications(max_queue=1), bus.subscribe_notifications(max_queue=1, overflow="close")
+    drop, close = (
+        bus.subscribe_notifications(max_queue=1),
+        bus.subscribe_notifications(max_queue=1, overflow="close"),
+    )
     backend.deliver(tick(0), tick(1))
     assert (drop.dropped, close.closed) == (1, True)
     assert await rest(drop) == await rest(close) == [0]

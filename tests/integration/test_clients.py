@@ -85,9 +85,7 @@ def sum_up(host: Host, pool: str, tool: str) -> dict:
     }
 
 
-def test_four_clients_with_colliding_ids_are_told_apart_with_a_typescript_server(
-    host, everything
-):
+def test_four_clients_with_colliding_ids_are_told_apart_with_a_typescript_server(host, everything):
     running = host(everything)
     texts = sum_up(running, "everything", "get-sum")
     assert texts == {

@@ -120,7 +120,8 @@ async def test_timeout_cancels_the_request_on_the_server(make_bus, pool):
 async def test_cancelled_task_cancels_the_request_on_the_server(make_bus, pool):
     bus = await make_bus(pool("mcp_strict_worker.py", protocol="mcp"))
     held = asyncio.ensure_future(bus.request("tools/call", call("hold"), pool="mcp_strict"))
-    await bus.request("ping", pool="mcp_strict")  # answered after `hold` was read
+    await asyncio.sleep(0)  # it has sent its request
+    await bus.request("ping", pool="mcp_strict")  # one worker, in order: it has read it
     held.cancel()
     with pytest.raises(asyncio.CancelledError):
         await held

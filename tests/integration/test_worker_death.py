@@ -21,7 +21,8 @@ HELD = {"after": 1000}  # the echo worker keeps such a request
 async def hold(bus, count):
     """Sends `count` requests that the worker `echo` has read and keeps; also gives its pid."""
     held = [asyncio.ensure_future(bus.request(f"held/{n}", HELD, pool="echo")) for n in range(count)]
-    pid = (await bus.request("echo", pool="echo"))["pid"]  # one worker, in order
+    await asyncio.sleep(0)  # each task has sent its request
+    pid = (await bus.request("echo", pool="echo"))["pid"]  # one worker, in order: it has read them
     return held, pid
 
 

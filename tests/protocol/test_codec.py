@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from stdiobus import InvalidArgumentError
@@ -33,14 +35,14 @@ def test_cycle_and_depth_are_refused():
 
 
 def test_lone_surrogate_is_refused_with_its_place():
-    with pytest.raises(InvalidArgumentError, match="call: not Unicode text: .* at character 3"):
+    with pytest.raises(InvalidArgumentError, match=r"call: not Unicode text: .* at character 3"):
         to_bytes("abc\ud800", "call")
 
 
 def test_decoding():
     assert decode(' {"a": "\u2028\\ud83d\\ude00"}') == {"a": "\u2028😀"}
     assert decode('"\\ud800"') == "\ud800"
-    with pytest.raises(ValueError, match="Expecting"):
+    with pytest.raises(json.JSONDecodeError):
         decode("{")
 
 

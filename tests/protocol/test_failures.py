@@ -37,13 +37,23 @@ def test_dead_worker_is_described_in_full():
     )
     error = from_answer(answer, "tools/list", "time")
     assert str(error) == (
-        "tools/list: It broke (pool 'time', worker 3, signal 9); send it again only if it is safe to run twice"
-        "\nlast lines of its stderr:\n  one\n  two"
+        "tools/list: It broke (pool 'time', worker 3, signal 9); "
+        "send it again only if it is safe to run twice\nlast lines of its stderr:\n  one\n  two"
     )
     assert error.details["worker"] == 3
     assert error.details["signal"] == 9
     assert error.details["stderr"] == "one\ntwo\n"
     assert error.details["reason"] == "worker_exited"
+
+
+def test_what_the_kernel_says_is_not_said_again():
+    answer = bus_made(-32083, pool="time", worker=1, exit_code=3, signal=None, stderr="")
+    answer["message"] = 'worker 1 of pool "time" exited with status 3'
+    assert str(from_answer(answer, "m", "time")) == (
+        'm: worker 1 of pool "time" exited with status 3; send it again only if it is safe to run twice'
+    )
+    answer["message"] = 'worker 12 of pool "timely" exited with status 30'
+    assert "(pool 'time', worker 1, exit code 3)" in str(from_answer(answer, "m", "time"))
 
 
 def test_error_of_a_worker_is_remote_even_with_a_code_of_the_bus():

@@ -46,10 +46,15 @@ def update(text, **fields):
 def test_ids_count_from_one_and_lines_carry_what_was_given(session):
     first = ask(session, "a", {"x": 1}, pool="plain")
     second = ask(session, "b", [1], pool="plain", sid="s", routing={"agentId": "z"})
-    assert json.loads(first.line) == {"jsonrpc": "2.0", "id": 1, "method": "a", "pool": "plain", "params": {"x": 1}}
-    assert json.loads(second.line) == {
-        "jsonrpc": "2.0", "id": 2, "method": "b", "pool": "plain", "sessionId": "s", "agentId": "z", "params": [1],
-    }  # fmt: skip
+    assert json.loads(first.line) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "a",
+        "pool": "plain",
+        "params": {"x": 1},
+    }
+    rest = {"pool": "plain", "sessionId": "s", "agentId": "z", "params": [1]}
+    assert json.loads(second.line) == {"jsonrpc": "2.0", "id": 2, "method": "b", **rest}
     assert first.line.endswith(b"}\n")
     assert first.line.count(b"\n") == 1
 
@@ -247,7 +252,10 @@ def test_streamed_mcp_request_carries_a_token_and_gets_its_progress(session):
     sent = json.loads(asked.line)
     assert sent["params"] == {"name": "tool", "_meta": {"k": 1, "progressToken": sent["id"]}}
     assert params == {"name": "tool", "_meta": {"k": 1}}
-    progress = {"method": "notifications/progress", "params": {"progressToken": sent["id"], "message": "half"}}
+    progress = {
+        "method": "notifications/progress",
+        "params": {"progressToken": sent["id"], "message": "half"},
+    }
     assert chunks(receive(session, progress, worker=3)) == [(sent["id"], "half")]
 
 

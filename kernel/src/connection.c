@@ -1,0 +1,131 @@
+/* connection.c - see connection.h. */
+#include "connection.h"
+
+#include <errno.h>
+
+#include "poller.h"
+#include "sys.h"
+
+static void on_ready(watch_t *watch, unsigned events);
+static void on_timer(loop_timer_t *timer);
+
+bool connection_open(connection_t *connection, connection_shared_t *shared, int fd, int32_t client_id,
+                     pool_t *default_pool, bool authorized) {
+    size_t limit = (size_t)shared->limits->max_output_queue;
+    *connection = (connection_t){.shared = shared, .authorized = authorized};
+    client_init(&connection->client, client_id, default_pool, (size_t)shared->limits->max_input_buffer);
+    connection->client.external = true;
+    connection->watch = (watch_t){.fn = on_ready, .owner = connection, .fd = fd};
+    connection->timer = (loop_timer_t){.fn = on_timer, .owner = connection};
+    /* Up to max_output_queue the peer is served in full; from there on nothing more is
+     * read from it, and answers to what it has sent already have as much room again. */
+    buffer_init(&connection->outbox, 2 * limit);
+    socket_peer(fd, connection->peer);
+    if (loop_watch(shared->loop, &connection->watch, POLL_READ) < 0) return false;
+    if (authorized || loop_timer_start(shared->loop, &connection->timer, CONNECTION_HELLO_MS)) return true;
+    loop_watch(shared->loop, &connection->watch, 0);
+    return false;
+}
+
+void connection_free(connection_t *connection) {
+    loop_watch(connection->shared->loop, &connection->watch, 0);
+    loop_timer_stop(connection->shared->loop, &connection->timer);
+    sys_close(connection->watch.fd);
+    list_remove(&connection->dirty);
+    list_remove(&connection->ended);
+    buffer_free(&connection->outbox);
+    client_free(&connection->client);
+}
+
+void connection_end(connection_t *connection, const char *reason) {
+    if (connection->reason) return;
+    connection->reason = reason;
+    list_remove(&connection->dirty);
+    loop_watch(connection->shared->loop, &connection->watch, 0);
+    list_append(&connection->shared->ended, &connection->ended);
+}
+
+void connection_end_after_flush(connection_t *connection, const char *reason) {
+    connection->last_words = reason;
+    connection_flush(connection);
+}
+
+void connection_authorize(connection_t *connection) {
+    connection->authorized = true;
+    loop_timer_stop(connection->shared->loop, &connection->timer);
+}
+
+static void on_timer(loop_timer_t *timer) {
+    connection_t *connection = timer->owner;
+    connection_end(connection, connection->stalled ? "it did not read for limits.backpressure_timeout_sec"
+                                                   : "it did not say hello in time");
+}
+
+static void watch_for(connection_t *connection) {
+    unsigned events = connection->outbox.len && !connection->dirty.next ? POLL_WRITE : 0;
+    if (!connection->stalled && !connection->last_words) events |= POLL_READ;
+    if (loop_watch(connection->shared->loop, &connection->watch, events) < 0)
+        connection_end(connection, "its socket cannot be watched");
+}
+
+/* Over the limit the peer has some time to read; nothing is read from it meanwhile. */
+static void check_stall(connection_t *connection) {
+    const config_limits_t *limits = connection->shared->limits;
+    bool over = connection->outbox.len >= (size_t)limits->max_output_queue;
+    if (over == connection->stalled) return;
+    connection->stalled = over;
+    if (!over) loop_timer_stop(connection->shared->loop, &connection->timer);
+    else if (!loop_timer_start(connection->shared->loop, &connection->timer,
+                               (uint64_t)limits->backpressure_timeout_sec * 1000))
+        connection_end(connection, "no memory for its timer");
+}
+
+void connection_queue(connection_t *connection, const piece_t *pieces, size_t count) {
+    size_t len = 1;
+    for (size_t i = 0; i < count; i++) len += pieces[i].len;
+    if (connection->reason || !buffer_reserve(&connection->outbox, len)) {
+        connection->shared->messages_lost++;
+        connection_end(connection, "it did not read and its queue is full (limits.max_output_queue)");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) buffer_append(&connection->outbox, pieces[i].text, pieces[i].len);
+    buffer_append(&connection->outbox, "\n", 1);
+    check_stall(connection);
+    if (!connection->reason && !connection->dirty.next && !(connection->watch.events & POLL_WRITE))
+        list_append(&connection->shared->dirty, &connection->dirty);
+}
+
+void connection_flush(connection_t *connection) {
+    list_remove(&connection->dirty);
+    while (connection->outbox.len && !connection->reason) {
+        ssize_t n = sys_send(connection->watch.fd, buffer_bytes(&connection->outbox), connection->outbox.len);
+        if (n < 0 && errno == EAGAIN) break;
+        if (n < 0) {
+            connection_end(connection, "it has closed the connection");
+            return;
+        }
+        buffer_consume(&connection->outbox, (size_t)n);
+    }
+    if (connection->reason) return;
+    check_stall(connection);
+    if (connection->last_words && !connection->outbox.len) connection_end(connection, connection->last_words);
+    else watch_for(connection);
+}
+
+static void on_ready(watch_t *watch, unsigned events) {
+    connection_t *connection = watch->owner;
+    connection_shared_t *shared = connection->shared;
+    if (events & POLL_WRITE) connection_flush(connection);
+    if (connection->reason || !(events & POLL_READ) || !(watch->events & POLL_READ)) return;
+    ssize_t n = sys_read(watch->fd, shared->scratch, shared->scratch_size);
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) {
+        connection_end(connection, "it has closed the connection");
+        return;
+    }
+    line_t line;
+    line_result_t result;
+    line_feed(&connection->client.lines, shared->scratch, (size_t)n);
+    while ((result = line_next(&connection->client.lines, &line)) != LINE_MORE)
+        if (!connection->reason && !connection->last_words) shared->ops.line(connection, result, &line);
+}

@@ -1,0 +1,216 @@
+/* listener.c - see listener.h. */
+#include "listener.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "json_read.h"
+#include "poller.h"
+#include "router_internal.h"
+#include "sys.h"
+
+#define ACCEPTS_PER_EVENT 64
+
+static void on_acceptable(watch_t *watch, unsigned events);
+static void on_line(connection_t *connection, line_result_t result, const line_t *line);
+
+void listener_init(listener_t *listener, loop_t *loop, router_t *router, const config_limits_t *limits, char *scratch,
+                   size_t scratch_size, const listener_ops_t *ops, void *context) {
+    *listener = (listener_t){.router = router, .ops = *ops, .context = context, .reserve = -1};
+    listener->watch = (watch_t){.fn = on_acceptable, .owner = listener, .fd = -1};
+    listener->shared = (connection_shared_t){
+        .loop = loop, .ops = {on_line}, .limits = limits, .scratch = scratch, .scratch_size = scratch_size};
+    list_init(&listener->shared.dirty);
+    list_init(&listener->shared.ended);
+}
+
+bool listener_set_token(listener_t *listener, const char *token) {
+    char *copy = token ? buffer_strdup(token, strlen(token)) : NULL;
+    if (token && !copy) return false;
+    sys_free(listener->token);
+    listener->token = copy;
+    return true;
+}
+
+static bool begin(listener_t *listener, int fd, char error[SOCKET_ERROR_SIZE]) {
+    if (fd < 0) return false;
+    listener->watch.fd = fd;
+    listener->reserve = sys_open_read("/dev/null");
+    if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) == 0) return true;
+    strcpy(error, "the listening socket cannot be watched");
+    listener_close(listener);
+    return false;
+}
+
+bool listener_open_tcp(listener_t *listener, const char *host, uint16_t port, char error[SOCKET_ERROR_SIZE]) {
+    listener->port = port;
+    return begin(listener, socket_listen_tcp(host, &listener->port, error), error);
+}
+
+bool listener_open_unix(listener_t *listener, const char *path, char error[SOCKET_ERROR_SIZE]) {
+    listener->path = buffer_strdup(path, strlen(path));
+    if (!listener->path) {
+        strcpy(error, "no memory for the listener");
+        return false;
+    }
+    int fd = socket_listen_unix(path, error);
+    if (fd >= 0) socket_file_of(path, &listener->file);
+    return begin(listener, fd, error);
+}
+
+void listener_close(listener_t *listener) {
+    if (listener->watch.fd >= 0) {
+        if (listener->path) socket_remove_file(listener->path, &listener->file);
+        loop_watch(listener->shared.loop, &listener->watch, 0);
+        sys_close(listener->watch.fd);
+        listener->watch.fd = -1;
+    }
+    sys_close(listener->reserve);
+    listener->reserve = -1;
+    sys_free(listener->path);
+    listener->path = NULL;
+}
+
+static connection_t *connection_of(list_t *client_link) {
+    client_t *client = list_entry(client_link, client_t, link);
+    return client->external ? list_entry(client, connection_t, client) : NULL;
+}
+
+static void bury(listener_t *listener, connection_t *connection) {
+    int32_t id = connection->client.id;
+    const char *reason = connection->reason;
+    router_remove_client(listener->router, &connection->client);
+    connection_free(connection);
+    sys_free(connection);
+    listener->count--;
+    listener->disconnects++;
+    listener->ops.disconnected(listener->context, id, reason);
+}
+
+void listener_end_all(listener_t *listener) {
+    list_t *link, *next;
+    for (link = list_first(&listener->router->clients); link; link = next) {
+        next = list_next(&listener->router->clients, link);
+        connection_t *connection = connection_of(link);
+        if (!connection) continue;
+        connection_end(connection, "the bus has ended");
+        bury(listener, connection);
+    }
+}
+
+void listener_free(listener_t *listener) {
+    if (!listener->shared.loop) return;
+    listener_close(listener);
+    listener_end_all(listener);
+    sys_free(listener->token);
+}
+
+/* ---- letting in ------------------------------------------------------------------ */
+
+static void admit(listener_t *listener, int fd) {
+    connection_t *connection = sys_malloc(sizeof *connection);
+    int32_t id = listener->ops.next_client_id(listener->context);
+    bool opened = connection && connection_open(connection, &listener->shared, fd, id, &listener->router->pools[0],
+                                                !listener->token);
+    if (!opened) {
+        sys_free(connection);
+        sys_close(fd);
+        return;
+    }
+    connection->listener = listener;
+    listener->count++;
+    listener->connects++;
+    router_add_client(listener->router, &connection->client);
+    listener->ops.connected(listener->context, id, connection->peer);
+    if (listener->count <= (size_t)listener->shared.limits->max_clients) {
+        if (!listener->path || socket_same_user(fd)) return;
+        connection_end(connection, "it belongs to another user");
+        return;
+    }
+    error_detail_t detail = {.retryable = true};
+    router_send_error(listener->router, &connection->client, NULL, 0, RPC_OVERLOADED, &detail,
+                      "too many clients are connected (limits.max_clients): retry later");
+    connection_end_after_flush(connection, "too many clients are connected");
+}
+
+static void on_acceptable(watch_t *watch, unsigned events) {
+    listener_t *listener = watch->owner;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_PER_EVENT && watch->fd >= 0; i++) {
+        int fd = socket_accept(watch->fd);
+        if (fd >= 0) {
+            admit(listener, fd);
+        } else if ((errno == EMFILE || errno == ENFILE) && listener->reserve >= 0) {
+            /* Left alone, the waiting client would keep the socket readable for ever: let
+             * it in on the spare descriptor and close at once. */
+            sys_close(listener->reserve);
+            sys_close(socket_accept(watch->fd));
+            listener->reserve = sys_open_read("/dev/null");
+        } else if (errno != ECONNABORTED) {
+            return;
+        }
+    }
+}
+
+/* ---- the first message -------------------------------------------------------------- */
+
+/* Compares without telling by its time where the first difference is. */
+static bool same_token(const char *a, size_t a_len, const char *b, size_t b_len) {
+    unsigned char difference = a_len != b_len;
+    for (size_t i = 0; i < LISTENER_TOKEN_MAX; i++) {
+        unsigned char left = i < a_len ? (unsigned char)a[i] : 0, right = i < b_len ? (unsigned char)b[i] : 0;
+        difference |= left ^ right;
+    }
+    return !difference;
+}
+
+static bool carries_token(const listener_t *listener, const line_t *line) {
+    scan_t scan;
+    json_span_t token;
+    char given[LISTENER_TOKEN_MAX + 2];
+    if (json_scan(line->text, line->len, &scan) != SCAN_OK || !scan_has(&scan, FIELD_METHOD) ||
+        !json_string_equals(message_value(&scan, FIELD_METHOD), "stdio_bus/hello", 15) ||
+        !scan_has(&scan, FIELD_PARAMS))
+        return false;
+    json_span_t params = message_value(&scan, FIELD_PARAMS);
+    if (*params.text != '{' || !json_get(params, "token", &token) || *token.text != '"' || token.len > sizeof given)
+        return false;
+    return same_token(given, json_string_decode(token, given), listener->token, strlen(listener->token));
+}
+
+static void on_line(connection_t *connection, line_result_t result, const line_t *line) {
+    listener_t *listener = connection->listener;
+    if (!connection->authorized) {
+        if (result != LINE_READY || !carries_token(listener, line)) {
+            router_send_error(listener->router, &connection->client, NULL, 0, RPC_INVALID_REQUEST, NULL,
+                              "the first message must be stdio_bus/hello with the right params.token");
+            connection_end_after_flush(connection, "its first message had no valid token");
+            return;
+        }
+        connection_authorize(connection);
+    }
+    if (result == LINE_READY) router_client_line(listener->router, &connection->client, line->text, line->len, true);
+    else router_client_too_long(listener->router, &connection->client, line);
+}
+
+/* ---- turns ---------------------------------------------------------------------------- */
+
+bool listener_flush(listener_t *listener) {
+    list_t *link;
+    bool buried = false;
+    while ((link = list_first(&listener->shared.dirty))) connection_flush(list_entry(link, connection_t, dirty));
+    while ((link = list_first(&listener->shared.ended))) {
+        bury(listener, list_entry(link, connection_t, ended));
+        buried = true;
+    }
+    return buried;
+}
+
+bool listener_has_output(const listener_t *listener) {
+    const list_t *clients = &listener->router->clients;
+    for (list_t *link = list_first(clients); link; link = list_next(clients, link)) {
+        connection_t *connection = connection_of(link);
+        if (connection && connection->outbox.len) return true;
+    }
+    return false;
+}

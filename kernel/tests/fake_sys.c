@@ -1,0 +1,156 @@
+/* fake_sys.c - see fake_sys.h; in place of kernel/src/sys.c, which test_sys.c tests. */
+#define _GNU_SOURCE
+#include "fake_sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "sys.h"
+
+#define DESCRIPTORS_SEEN 1024
+
+static long live, fail_allocation, fail_call;
+static int descriptors_before;
+static bool no_memory, failed;
+static uint64_t advanced;
+
+void fake_sys_begin(void) {
+    descriptors_before = fake_sys_open_descriptors();
+}
+
+void fake_sys_end(void) {
+    CHECK_INT(fake_sys_live_allocations(), 0);
+    CHECK_INT(fake_sys_open_descriptors(), descriptors_before);
+    CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+}
+
+void fake_sys_fail_allocation(long n) {
+    fail_allocation = n;
+    failed = false;
+}
+
+void fake_sys_fail_call(long n) {
+    fail_call = n;
+    failed = false;
+}
+
+void fake_sys_no_memory(bool none) { no_memory = none; }
+bool fake_sys_has_failed(void) { return failed; }
+long fake_sys_live_allocations(void) { return live; }
+void fake_sys_advance(uint64_t ms) { advanced += ms; }
+
+int fake_sys_open_descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < DESCRIPTORS_SEEN; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* ---- memory ---------------------------------------------------------------- */
+
+static bool out_of_memory(void) {
+    bool now = no_memory || (fail_allocation && --fail_allocation == 0);
+    if (!now) return false;
+    failed = true;
+    errno = ENOMEM;
+    return true;
+}
+
+void *sys_malloc(size_t size) {
+    if (out_of_memory()) return NULL;
+    void *memory = malloc(size);
+    if (!memory) return NULL;
+    live++;
+    return memset(memory, 0xA5, size); /* nobody may count on what stands there */
+}
+
+void *sys_calloc(size_t count, size_t size) {
+    if (out_of_memory()) return NULL;
+    void *memory = calloc(count, size);
+    live += memory != NULL;
+    return memory;
+}
+
+void *sys_realloc(void *old, size_t size) {
+    if (out_of_memory()) return NULL;
+    void *memory = realloc(old, size);
+    live += !old && memory;
+    return memory;
+}
+
+void sys_free(void *memory) {
+    live -= memory != NULL;
+    free(memory);
+}
+
+/* ---- system calls ------------------------------------------------------------ */
+
+static bool fails(int error) {
+    if (!fail_call || --fail_call > 0) return false;
+    failed = true;
+    errno = error;
+    return true;
+}
+
+int sys_open_read(const char *path) {
+    return fails(EMFILE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+ssize_t sys_read(int fd, void *data, size_t size) {
+    return fails(EIO) ? -1 : read(fd, data, size);
+}
+
+ssize_t sys_write(int fd, const void *data, size_t size) {
+    return fails(EIO) ? -1 : write(fd, data, size);
+}
+
+void sys_close(int fd) {
+    if (fd >= 0) CHECK_INT(close(fd), 0);
+}
+
+int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write) {
+    if (fails(EMFILE) || pipe(fds) < 0) return -1;
+    for (int i = 0; i < 2; i++) {
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+        if (i ? nonblocking_write : nonblocking_read) fcntl(fds[i], F_SETFL, fcntl(fds[i], F_GETFL) | O_NONBLOCK);
+    }
+    return 0;
+}
+
+void sys_sigpipe_hold(sys_sigpipe_t *hold) {
+    hold->ours = signal(SIGPIPE, SIG_IGN) == SIG_DFL;
+}
+
+void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised) {
+    (void)raised;
+    if (hold->ours) signal(SIGPIPE, SIG_DFL);
+}
+
+uint64_t sys_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return advanced + (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int sys_kill_group(pid_t leader, int signal) {
+    return kill(-leader, signal); /* to an own child it cannot fail */
+}
+
+bool sys_has_exited(pid_t pid) {
+    siginfo_t info = {0};
+    if (fails(EINVAL)) return false;
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+/* Fails as it does when somebody else in the host has reaped the child. */
+int sys_reap(pid_t pid) {
+    int status = -1;
+    pid_t got = waitpid(pid, &status, 0);
+    return got == pid && !fails(ECHILD) ? status : -1;
+}

@@ -1,0 +1,132 @@
+/* test_session.c - bindings: found by client and by worker, forgotten by age, never while
+ * something is in flight. */
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+#include "configured.h"
+#include "fake_sys.h"
+#include "session.h"
+
+static config_t config;
+static pool_t pools[2];
+static target_t targets[3]; /* 0, 1 of pool 0; 2 of pool 1 */
+static client_t clients[2];
+static sessions_t sessions;
+
+static session_t *find(int client, int pool, const char *id) {
+    return sessions_find(&sessions, &clients[client], pool < 0 ? NULL : &pools[pool], id, strlen(id));
+}
+
+static session_t *find_on(int target, const char *id) {
+    return sessions_find_on(&sessions, &targets[target], id, strlen(id));
+}
+
+static session_t *bind(int client, int target, const char *id) {
+    return sessions_bind(&sessions, &clients[client], &targets[target], id, strlen(id));
+}
+
+static void unbind_all(void) {
+    for (int c = 0; c < 2; c++)
+        for (list_t *link; (link = list_first(&clients[c].sessions));)
+            sessions_unbind(&sessions, list_entry(link, session_t, of_client));
+    CHECK_INT(sessions.count, 0);
+    for (int t = 0; t < 3; t++) CHECK(list_first(&targets[t].sessions) == NULL);
+}
+
+static void test_find(void) {
+    session_t *a = bind(0, 0, "s"), *b = bind(0, 2, "s"), *c = bind(1, 0, "s");
+    REQUIRE(a && b && c);
+    CHECK(find(0, 0, "s") == a);
+    CHECK(find(0, 1, "s") == b);
+    CHECK(find(0, -1, "s") == b); /* the one bound last */
+    CHECK(find(1, -1, "s") == c);
+    CHECK(find(1, 1, "s") == NULL);
+    CHECK(find(0, 0, "t") == NULL);
+    CHECK(find(0, 0, "") == NULL);
+    CHECK(find_on(2, "s") == b);
+    CHECK(find_on(1, "s") == NULL);
+    CHECK(find_on(0, "s") == a || find_on(0, "s") == c);
+    CHECK(sessions_bind(&sessions, &clients[0], &targets[1], "a\0b", 3) != NULL);
+    CHECK(sessions_find(&sessions, &clients[0], NULL, "a\0c", 3) == NULL);
+    CHECK(sessions_find(&sessions, &clients[0], NULL, "a\0b", 3) != NULL);
+    CHECK_INT(sessions.count, 4);
+    sessions_unbind(&sessions, b);
+    CHECK(find(0, -1, "s") == a);
+    unbind_all();
+}
+
+static void test_least_recently_used(void) {
+    session_t *a = bind(0, 0, "a");
+    bind(0, 0, "b");
+    bind(1, 1, "c");
+    bind(0, 2, "d");
+    sessions_count(&sessions, a, 0); /* used: now the youngest */
+    bind(0, 0, "e");
+    CHECK_INT(sessions.count, 4);
+    CHECK(find(0, 0, "b") == NULL);
+    CHECK(find(0, 0, "a") == a);
+    bind(0, 0, "f");
+    CHECK(find(1, 0, "c") == NULL);
+    unbind_all();
+}
+
+static void test_busy(void) {
+    session_t *busy[4];
+    for (int i = 0; i < 4; i++) {
+        char id[2] = {(char)('a' + i), 0};
+        busy[i] = bind(0, i % 3, id);
+        sessions_count(&sessions, busy[i], +1);
+    }
+    CHECK(bind(0, 0, "new") == NULL);
+    sessions_count(&sessions, busy[2], +1);
+    sessions_count(&sessions, busy[2], -1);
+    CHECK(bind(0, 0, "new") == NULL); /* one is still in flight */
+    sessions_count(&sessions, busy[2], -1);
+    CHECK(bind(0, 0, "new") != NULL);
+    CHECK(find(0, -1, "c") == NULL);
+    CHECK_INT(sessions.count, 4);
+    unbind_all();
+}
+
+static void test_no_memory(void) {
+    unbind_all();
+    sessions_free(&sessions);
+    sessions_init(&sessions, 4);
+    for (long n = 1;; n++) {
+        fake_sys_fail_allocation(n);
+        session_t *session = bind(0, 0, "s");
+        fake_sys_fail_allocation(0);
+        if (session) {
+            CHECK_INT(n, 4); /* the entry and two indexes */
+            break;
+        }
+        CHECK(find(0, 0, "s") == NULL);
+        CHECK(find_on(0, "s") == NULL);
+        CHECK_INT(sessions.count, 0);
+    }
+    unbind_all();
+}
+
+int main(void) {
+    fake_sys_begin();
+    configured(&config, "{'pools':[{'id':'p','command':'c'},{'id':'q','command':'c'}]}");
+    for (int i = 0; i < 2; i++) {
+        pool_init(&pools[i], &config.pools[i]);
+        client_init(&clients[i], i, &pools[0], 1024);
+    }
+    for (int i = 0; i < 3; i++) target_init(&targets[i], &pools[i / 2], i + 1);
+    sessions_init(&sessions, 4);
+    test_find();
+    test_least_recently_used();
+    test_busy();
+    test_no_memory();
+    sessions_free(&sessions);
+    for (int i = 0; i < 2; i++) {
+        client_free(&clients[i]);
+        pool_free(&pools[i]);
+    }
+    config_free(&config);
+    fake_sys_end();
+    return check_result();
+}
