@@ -73,12 +73,19 @@ class LimitsConfig:
 class BusConfig:
     """The pools of a bus and its limits; validated on construction.
 
+    Args:
+        pools: At least one.
+        limits: Bounds of the whole bus.
+        token: What external clients must say first (``stdio_bus/hello``, ``params.token``),
+            1 to 1024 bytes; needed to listen on more than the loopback address.
+
     Raises:
         InvalidArgumentError: ``<field>: <problem>`` for the first thing that is wrong.
     """
 
     pools: Sequence[PoolConfig]
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_document(self.to_dict())
@@ -95,7 +102,8 @@ class BusConfig:
             PoolConfig(**{name: value for name, value in pool.items() if value is not None})
             for pool in document["pools"]
         ]
-        return cls(pools=pools, limits=LimitsConfig(**document.get("limits", {})))
+        limits = LimitsConfig(**document.get("limits", {}))
+        return cls(pools=pools, limits=limits, token=document.get("token"))
 
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str = "config") -> BusConfig:
@@ -130,7 +138,8 @@ class BusConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a document that `from_dict` reads back."""
-        return {"pools": _listed(self.pools), "limits": _plain(self.limits)}
+        document = {"pools": _listed(self.pools), "limits": _plain(self.limits)}
+        return document if self.token is None else {**document, "token": self.token}
 
     def to_json(self) -> str:
         """The configuration as the kernel reads it."""
@@ -356,7 +365,9 @@ def _pools(where: str, value: Any) -> None:
         seen.append(pool["id"])
 
 
-_ROOT = _object({"pools": _pools, "limits": _LIMITS}, ["pools"], nulls=False)
+_ROOT = _object(
+    {"pools": _pools, "limits": _LIMITS, "token": _text(max_bytes=1024)}, ["pools"], nulls=False
+)
 
 
 def _check_document(document: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import time
@@ -108,16 +109,31 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 slow_callbacks: list[str] = []
 
 
+def effort() -> tuple[float, float, int]:
+    """The time, the seconds that this thread has computed, and how often it waited."""
+    now = time.perf_counter()
+    if not hasattr(resource, "RUSAGE_THREAD"):  # macOS: there every moment counts
+        return now, now, 0
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return now, usage.ru_utime + usage.ru_stime, usage.ru_nvcsw
+
+
 def watch_callbacks() -> None:
-    """Times every callback of every asyncio loop, in all threads; notes the ones that block."""
+    """Times every callback of every asyncio loop, in all threads; notes the ones that block.
+
+    A callback blocks when it computes for too long, or waits. Time in which a busy machine ran
+    something else instead is not its own: then it neither computed nor gave way by itself.
+    """
     original = asyncio.Handle._run
 
     def timed(handle: asyncio.Handle) -> None:
-        started = time.perf_counter()
+        started, computed_before, waits_before = effort()
         original(handle)
-        took = time.perf_counter() - started
-        if took > LONGEST_CALLBACK:
-            slow_callbacks.append(f"{took * 1000:.0f} ms in {handle!r}")
+        ended, computed, waits = effort()
+        if ended - started > LONGEST_CALLBACK and (
+            computed - computed_before > LONGEST_CALLBACK or waits > waits_before
+        ):
+            slow_callbacks.append(f"{(ended - started) * 1000:.0f} ms in {handle!r}")
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
 

@@ -28,7 +28,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_NOTHI
 #define OUT_HIGH_WATER (8u * 1024 * 1024) /* beyond, nothing is taken in until the host has read */
 #define CONFIG_MAX (64u * 1024 * 1024)
 #define STATUS_INTERVAL_MS 100
-#define FLUSH_PATIENCE_MS 5000 /* how long a host may take to read the last messages */
+#define FLUSH_PATIENCE_MS 5000 /* how long a host may read nothing of the last messages */
 #define TAG_MAX 11
 
 static const char USAGE[] =
@@ -130,12 +130,14 @@ typedef struct program {
     bool tagged;
     bool listening; /* clients connect; stdin and stdout carry nothing */
     bool stdin_open;
+    bool signalled; /* asked to end; once more means at once */
     bool started; /* some worker has been ready once */
     /* The tag of the input line being read. */
     char tag[TAG_MAX + 1];
     size_t tag_len;
     bool in_line; /* behind the tag: bytes go to `client` */
     int client;
+    int run_client; /* of the bytes being gathered */
     /* The status as last written. */
     stdio_bus_stats_t stats;
     int state, pending, sessions;
@@ -246,19 +248,30 @@ static int write_status(program_t *program) {
 
 /* ---- stdin ------------------------------------------------------------------------------ */
 
-/* Passes a tagged stream on: the tag ("<client> ") is taken off each line, the rest goes
- * to that client as it comes. */
-static void feed_tagged(program_t *program, const char *data, size_t len) {
+static void feed_client(program_t *program, const char *data, const char *end) {
+    if (data == end || program->run_client < 0) return;
+    if (stdio_bus_feed(program->bus, program->run_client, data, (size_t)(end - data)) == STDIO_BUS_ERR_ENOTFOUND)
+        print_log(STDIO_BUS_LOG_ERROR, "lines of the host were skipped: they name a client that is not there");
+}
+
+/* Passes a tagged stream on: the tag ("<client> ") is taken off each line, in place, and
+ * what follows goes to that client in runs as long as the client is the same. */
+static void feed_tagged(program_t *program, char *data, size_t len) {
     const char *end = data + len;
+    char *run = data, *run_end = data; /* without tags, for program->run_client */
     while (data < end) {
         if (program->in_line) {
             const char *newline = memchr(data, '\n', (size_t)(end - data));
-            const char *stop = newline ? newline + 1 : end;
-            if (program->client >= 0 &&
-                stdio_bus_feed(program->bus, program->client, data, (size_t)(stop - data)) == STDIO_BUS_ERR_ENOTFOUND)
-                program->client = -1;
+            size_t n = newline ? (size_t)(newline + 1 - data) : (size_t)(end - data);
+            if (program->client != program->run_client) {
+                feed_client(program, run, run_end);
+                run = run_end = data;
+                program->run_client = program->client;
+            }
+            memmove(run_end, data, n);
+            run_end += n;
             program->in_line = !newline;
-            data = stop;
+            data += n;
             continue;
         }
         char c = *data++;
@@ -277,6 +290,7 @@ static void feed_tagged(program_t *program, const char *data, size_t len) {
             program->tag_len = 0;
         }
     }
+    feed_client(program, run, run_end);
 }
 
 static void read_stdin(program_t *program, char *scratch) {
@@ -284,6 +298,10 @@ static void read_stdin(program_t *program, char *scratch) {
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
     if (n <= 0) {
         program->stdin_open = false;
+        /* A last line counts without its newline, too. */
+        char newline = '\n';
+        if (program->tagged && program->in_line) feed_tagged(program, &newline, 1);
+        if (!program->tagged) stdio_bus_feed(program->bus, STDIO_BUS_HOST_CLIENT, &newline, 1);
         stdio_bus_stop(program->bus, -1);
     } else if (program->tagged) {
         feed_tagged(program, scratch, (size_t)n);
@@ -326,8 +344,12 @@ static bool all_failed(const program_t *program) {
 }
 
 static void drain_out(program_t *program) {
-    uint64_t deadline = now_ms() + FLUSH_PATIENCE_MS;
-    for (out_flush(&program->out); program->out.len && now_ms() < deadline; out_flush(&program->out)) {
+    size_t left = SIZE_MAX;
+    uint64_t deadline = 0;
+    for (out_flush(&program->out); program->out.len; out_flush(&program->out)) {
+        if (program->out.len < left) deadline = now_ms() + FLUSH_PATIENCE_MS;
+        else if (now_ms() >= deadline) return;
+        left = program->out.len;
         struct pollfd writable = {.fd = STDOUT_FILENO, .events = POLLOUT};
         poll(&writable, 1, STATUS_INTERVAL_MS);
     }
@@ -348,7 +370,8 @@ static bool turn(program_t *program, char *scratch) {
     if (poll(fds, 4, wait) < 0 && errno != EINTR) return false;
     char byte;
     if (fds[0].revents && read(signal_pipe[0], &byte, 1) == 1) {
-        if (stopping) return false;
+        if (program->signalled) return false;
+        program->signalled = true;
         program->stdin_open = false;
         stdio_bus_stop(program->bus, -1);
     }
@@ -509,7 +532,8 @@ static char *read_config(int fd) {
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) {
             text[len] = '\0';
-            if (n == 0) return text;
+            if (n == 0 && !memchr(text, '\0', len)) return text;
+            if (n == 0) errno = EILSEQ; /* a NUL byte */
             break;
         }
         len += (size_t)n;

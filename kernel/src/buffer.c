@@ -21,7 +21,8 @@ bool buffer_reserve(buffer_t *buffer, size_t extra) {
     if (extra > buffer->max || buffer->len > buffer->max - extra) return false;
     size_t need = buffer->len + extra;
     if (buffer->head + need <= buffer->cap) return true;
-    if (need <= buffer->cap) {
+    /* Moving the content down pays when it frees at least as much as it moves. */
+    if (need <= buffer->cap && (buffer->head >= buffer->len || buffer->cap == buffer->max)) {
         memmove(buffer->data, buffer->data + buffer->head, buffer->len);
         buffer->head = 0;
         return true;

@@ -34,6 +34,7 @@ struct stdio_bus {
     supervisor_t supervisor;
     listener_t listener;
     stdio_bus_state_t state;
+    bool busy; /* inside start or step: callbacks may add work, which is sent out there */
     client_t *host; /* the first of router.clients */
     int32_t next_client_id;
     delivery_t collecting; /* filled now */
@@ -118,7 +119,6 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
     }
     for (size_t i = 0; i < count; i++) buffer_append(&d->text, pieces[i].text, pieces[i].len);
     buffer_append(&d->text, "\n", 1);
-    if (d->records.len == sizeof record) loop_wake(bus->loop);
 }
 
 static void deliver(stdio_bus_t *bus) {
@@ -314,12 +314,23 @@ static void flush(stdio_bus_t *bus) {
     while (listener_flush(&bus->listener));
 }
 
+/* The end of a call that brought messages in.  Inside a callback of step the rest is
+ * step's to do: a worker's bytes may be half read there. */
+static void finish(stdio_bus_t *bus) {
+    if (bus->busy) return;
+    bus->busy = true;
+    flush(bus);
+    bus->busy = false;
+    if (bus->collecting.records.len) loop_wake(bus->loop);
+}
+
 static void update_state(stdio_bus_t *bus) {
     if (bus->state == STDIO_BUS_STATE_STARTING && supervisor_settled(&bus->supervisor))
         bus->state = STDIO_BUS_STATE_RUNNING;
     if (bus->state != STDIO_BUS_STATE_STOPPING || !supervisor_stopped(&bus->supervisor)) return;
     if (listener_has_output(&bus->listener) && loop_now(bus->loop) < bus->supervisor.kill_at) return;
     listener_end_all(&bus->listener);
+    loop_timer_stop(bus->loop, &bus->supervisor.drain_timer);
     bus->state = STDIO_BUS_STATE_STOPPED;
 }
 
@@ -331,8 +342,10 @@ int stdio_bus_start(stdio_bus_t *bus) {
         return STDIO_BUS_ERR_CONFIG;
     }
     bus->state = STDIO_BUS_STATE_STARTING;
+    bus->busy = true;
     supervisor_start(&bus->supervisor);
-    flush(bus);
+    bus->busy = false;
+    finish(bus);
     update_state(bus);
     for (size_t i = 0; i < bus->config.pool_count; i++)
         if (!bus->pools[i].failed) return STDIO_BUS_OK;
@@ -345,12 +358,15 @@ int stdio_bus_step(stdio_bus_t *bus, int timeout_ms) {
     if (bus->state == STDIO_BUS_STATE_CREATED) return STDIO_BUS_ERR_STATE;
     int handled = 0;
     if (bus->state != STDIO_BUS_STATE_STOPPED) {
+        bus->busy = true;
         handled = loop_run(bus->loop, bus->collecting.records.len ? 0 : timeout_ms);
+        int reason = errno;
+        flush(bus);
+        bus->busy = false;
         if (handled < 0) {
-            report_error(bus, STDIO_BUS_ERR, strerror(errno));
+            report_error(bus, STDIO_BUS_ERR, strerror(reason));
             return STDIO_BUS_ERR;
         }
-        flush(bus);
         update_state(bus);
     }
     deliver(bus);
@@ -383,7 +399,7 @@ int stdio_bus_ingest(stdio_bus_t *bus, const char *msg, size_t len) {
     if (!msg || !len || memchr(msg, '\n', len)) return STDIO_BUS_ERR_INVALID;
     if (len > (size_t)bus->config.limits.max_input_buffer) return STDIO_BUS_ERR_BUFFER;
     int code = router_client_line(&bus->router, bus->host, msg, len, false);
-    flush(bus);
+    finish(bus);
     return code;
 }
 
@@ -408,7 +424,7 @@ int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len
         if (result == LINE_READY) router_client_line(&bus->router, client, line.text, line.len, true);
         else router_client_too_long(&bus->router, client, &line);
     }
-    flush(bus);
+    finish(bus);
     return STDIO_BUS_OK;
 }
 
@@ -442,7 +458,7 @@ int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
     router_remove_client(&bus->router, client);
     client_free(client);
     sys_free(client);
-    flush(bus);
+    finish(bus);
     return STDIO_BUS_OK;
 }
 

@@ -12,9 +12,11 @@
 #include "json_scan.h"
 #include "stdio_bus.h"
 #include "sys.h"
+#include "utf8.h"
 
 #define POOL_ID_MAX 128
 #define TOKEN_MAX 1024
+#define QUOTED_MAX 96 /* bytes of a name in an error message */
 #define PATH_MAX_TEXT 160
 
 struct config_block {
@@ -154,8 +156,9 @@ static bool read_env(parser_t *p, json_span_t value, const config_key_t *key, vo
         if (!entry) return false;
         size_t len = json_string_decode(name, entry);
         if (!len || memchr(entry, '=', len) || memchr(entry, '\0', len))
-            return fail(p, "variable name %.*s must be non-empty, without \"=\" and NUL", (int)name.len, name.text);
-        size_t outer = path_push(p, ".%.*s", (int)len, entry);
+            return fail(p, "variable name %.*s must be non-empty, without \"=\" and NUL",
+                        utf8_clip(name.text, name.len, QUOTED_MAX), name.text);
+        size_t outer = path_push(p, ".%.*s", utf8_clip(entry, len, QUOTED_MAX), entry);
         if (*item.text == '"') {
             entry[len] = '=';
             size_t value_len = json_string_decode(item, entry + len + 1);
@@ -205,7 +208,7 @@ static bool read_object(parser_t *p, json_span_t value, const config_key_t *keys
         size_t outer = strlen(p->path), i = 0;
         while (i < count && !json_string_equals(name, keys[i].name, strlen(keys[i].name))) i++;
         if (i == count) {
-            path_push(p, "%s%.*s", outer ? "." : "", (int)name.len - 2, name.text + 1);
+            path_push(p, "%s%.*s", outer ? "." : "", utf8_clip(name.text + 1, name.len - 2, QUOTED_MAX), name.text + 1);
             char known[256] = "";
             for (i = 0; i < count; i++) {
                 size_t used = strlen(known);
@@ -251,13 +254,15 @@ static bool read_handshake_notification(parser_t *p, json_span_t value, const co
          .nullable = true},
     };
     (void)key;
-    return read_object(p, value, KEYS, COUNT(KEYS), out);
+    config_handshake_t *handshake = out;
+    handshake->no_notification = *value.text == 'n';
+    return handshake->no_notification || read_object(p, value, KEYS, COUNT(KEYS), out);
 }
 
 static bool read_handshake(parser_t *p, json_span_t value, const config_key_t *key, void *out) {
     static const config_key_t KEYS[] = {
         {.name = "request", .read = read_handshake_request, .required = true},
-        {.name = "notification", .read = read_handshake_notification, .nullable = true},
+        {.name = "notification", .read = read_handshake_notification},
     };
     (void)key;
     return read_object(p, value, KEYS, COUNT(KEYS), out);
@@ -291,14 +296,19 @@ static char *copy_text(parser_t *p, const char *text) {
     return copy;
 }
 
-/* The profile's handshake, where the configuration has none. */
+static bool fill(parser_t *p, char **field, const char *text) {
+    return *field || !text || (*field = copy_text(p, text));
+}
+
+/* The profile's handshake in place of what the configuration does not say. */
 static bool default_handshake(parser_t *p, config_pool_t *pool) {
     const profile_t *profile = pool->profile;
     config_handshake_t *handshake = &pool->handshake;
-    if (handshake->method || !profile->handshake_method) return true;
-    return (handshake->method = copy_text(p, profile->handshake_method)) &&
-           (handshake->params = copy_text(p, profile->handshake_params)) &&
-           (handshake->notification_method = copy_text(p, profile->handshake_notification));
+    if (!profile->handshake_method || (handshake->method && strcmp(handshake->method, profile->handshake_method) != 0))
+        return true;
+    return fill(p, &handshake->method, profile->handshake_method) &&
+           fill(p, &handshake->params, profile->handshake_params) &&
+           (handshake->no_notification || fill(p, &handshake->notification_method, profile->handshake_notification));
 }
 
 static bool read_pools(parser_t *p, json_span_t value, const config_key_t *key, void *out) {
@@ -376,7 +386,7 @@ int config_parse(const char *text, size_t len, config_t *out, char error[CONFIG_
     static const config_key_t KEYS[] = {
         {.name = "pools", .read = read_pools, .offset = 0, .required = true},
         {.name = "limits", .read = read_limits, .offset = offsetof(config_t, limits)},
-        {.name = "token", .read = read_string, .offset = offsetof(config_t, token), .nullable = true, .high = TOKEN_MAX},
+        {.name = "token", .read = read_string, .offset = offsetof(config_t, token), .high = TOKEN_MAX},
     };
     *out = (config_t){.limits = DEFAULT_LIMITS};
     parser_t parser = {.config = out, .error = error};
@@ -410,6 +420,13 @@ int config_read(const char *path, config_t *out, char error[CONFIG_ERROR_SIZE]) 
     sys_close(fd);
     buffer_free(&text);
     return code;
+}
+
+size_t config_queue_size(const config_limits_t *limits) {
+    const int64_t slack = 4096; /* ids and fields that the bus puts in */
+    int64_t size = limits->max_output_queue;
+    if (size < limits->max_input_buffer + slack) size = limits->max_input_buffer + slack;
+    return size > (int64_t)(SIZE_MAX / 4) ? SIZE_MAX / 4 : (size_t)size;
 }
 
 void config_free(config_t *config) {

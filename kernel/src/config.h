@@ -17,6 +17,7 @@
 typedef struct config_handshake {
     char *method;              /* of the request; NULL: no handshake */
     char *params;              /* JSON text, or NULL */
+    bool no_notification;      /* configured so, by null */
     char *notification_method; /* NULL: none */
     char *notification_params; /* JSON text, or NULL */
 } config_handshake_t;
@@ -54,6 +55,10 @@ typedef struct config {
     char *token; /* what external clients must say first; NULL: none */
     struct config_block *blocks; /* the memory behind all of the above */
 } config_t;
+
+/* Bytes that may wait for one worker or client: max_output_queue, but at least one message
+ * of the largest size. */
+size_t config_queue_size(const config_limits_t *limits);
 
 #define CONFIG_ERROR_SIZE 512
 #define CONFIG_MAX_FILE (64u * 1024 * 1024)

@@ -11,7 +11,7 @@ static void on_timer(loop_timer_t *timer);
 
 bool connection_open(connection_t *connection, connection_shared_t *shared, int fd, int32_t client_id,
                      pool_t *default_pool, bool authorized) {
-    size_t limit = (size_t)shared->limits->max_output_queue;
+    size_t limit = config_queue_size(shared->limits);
     *connection = (connection_t){.shared = shared, .authorized = authorized};
     client_init(&connection->client, client_id, default_pool, (size_t)shared->limits->max_input_buffer);
     connection->client.external = true;

@@ -28,9 +28,10 @@ static bool grow(index_t *index) {
     for (size_t i = 0; i < old_size; i++) {
         for (index_link_t *link = index->buckets[i], *next; link; link = next) {
             next = link->next;
-            index_link_t **bucket = &buckets[bucket_of(&grown, link->hash)];
-            link->next = *bucket;
-            *bucket = link;
+            index_link_t **end = &buckets[bucket_of(&grown, link->hash)];
+            while (*end) end = &(*end)->next; /* entries keep their order: the newest first */
+            link->next = NULL;
+            *end = link;
         }
     }
     sys_free(index->buckets);

@@ -26,7 +26,7 @@ uint32_t index_hash(uint32_t seed, const char *bytes, size_t len);
 void index_free(index_t *index);
 bool index_add(index_t *index, index_link_t *link, uint32_t hash); /* false: no memory */
 void index_remove(index_t *index, index_link_t *link);
-/* The first entry that may have this hash; go on with ->next, comparing ->hash. */
+/* The newest entry that may have this hash; go on with ->next, comparing ->hash. */
 index_link_t *index_find(const index_t *index, uint32_t hash);
 
 #endif

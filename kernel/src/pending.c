@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "stdio_bus.h"
 #include "sys.h"
 
 #define CHUNK 256u
@@ -65,8 +66,10 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
         uint32_t hash = index_hash((uint32_t)client->id, texts->id, texts->id_len);
         if (!index_add(&pendings->by_client_id, &p->by_client_id, hash)) {
             if (p->texts != p->small) sys_free(p->texts);
+            p->texts = NULL;
             return NULL;
         }
+        p->indexed = true;
         pendings->calls++;
     }
     pendings->free = next;
@@ -75,8 +78,13 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
     return p;
 }
 
+static void leave_index(pendings_t *pendings, pending_t *pending) {
+    if (pending->indexed) index_remove(&pendings->by_client_id, &pending->by_client_id);
+    pending->indexed = false;
+}
+
 void pending_abandon(pendings_t *pendings, pending_t *pending) {
-    index_remove(&pendings->by_client_id, &pending->by_client_id);
+    if (!pending->host_id) leave_index(pendings, pending);
     list_remove(&pending->of_client);
     pending->client = NULL;
     pending->abandoned = true;
@@ -85,6 +93,7 @@ void pending_abandon(pendings_t *pendings, pending_t *pending) {
 
 void pending_release(pendings_t *pendings, pending_t *pending) {
     if (pending->kind == PENDING_CALL && !pending->abandoned) pending_abandon(pendings, pending);
+    leave_index(pendings, pending);
     list_remove(&pending->of_client);
     list_remove(&pending->place);
     if (pending->texts != pending->small) sys_free(pending->texts);
@@ -104,11 +113,22 @@ pending_t *pending_of_id(const pendings_t *pendings, int64_t id) {
     return p->id == (uint64_t)id && p->texts ? p : NULL;
 }
 
-pending_t *pending_of_client(const pendings_t *pendings, const client_t *client, const char *id, size_t len) {
-    uint32_t hash = index_hash((uint32_t)client->id, id, len);
+/* An entry under the id of a client (whose number is `client_id`), or an abandoned one. */
+static pending_t *find(const pendings_t *pendings, int32_t client_id, const client_t *client, const target_t *target,
+                       const char *id, size_t len) {
+    uint32_t hash = index_hash((uint32_t)client_id, id, len);
     for (index_link_t *link = index_find(&pendings->by_client_id, hash); link; link = link->next) {
         pending_t *p = list_entry(link, pending_t, by_client_id);
-        if (link->hash == hash && p->client == client && p->id_len == len && memcmp(p->texts, id, len) == 0) return p;
+        if (link->hash != hash || p->client != client || p->id_len != len || memcmp(p->texts, id, len) != 0) continue;
+        if (!target || p->target == target) return p;
     }
     return NULL;
+}
+
+pending_t *pending_of_client(const pendings_t *pendings, const client_t *client, const char *id, size_t len) {
+    return find(pendings, client->id, client, NULL, id, len);
+}
+
+pending_t *pending_abandoned(const pendings_t *pendings, const target_t *target, const char *id, size_t len) {
+    return find(pendings, STDIO_BUS_HOST_CLIENT, NULL, target, id, len);
 }

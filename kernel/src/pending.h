@@ -24,6 +24,7 @@ typedef struct pending {
     bool host_id;   /* the worker sees the client's own id */
     bool sent;      /* out to the worker (or client, for an ask) */
     bool abandoned; /* the client has its answer; the worker's will be dropped */
+    bool indexed;   /* in by_client_id */
     bool handshake; /* a client's own handshake request: answered by the bus */
     client_t *client; /* NULL for a handshake of the bus, and once abandoned */
     pool_t *pool;
@@ -74,11 +75,14 @@ void pendings_free(pendings_t *pendings); /* all entries must have been released
 pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *client, const pending_texts_t *texts);
 /* Takes it out of every list and index; the id is never used again. */
 void pending_release(pendings_t *pendings, pending_t *pending);
-/* The client has been answered; only the worker's late answer is still due. */
+/* The client has been answered; only the worker's late answer is still due.  A call that
+ * the worker knows by the host's own id is found by pending_abandoned from then on. */
 void pending_abandon(pendings_t *pendings, pending_t *pending);
 
 pending_t *pending_of_id(const pendings_t *pendings, int64_t id);
 /* A client's call by the id it gave, as JSON text. */
 pending_t *pending_of_client(const pendings_t *pendings, const client_t *client, const char *id, size_t len);
+/* An abandoned call at this worker, by the host's own id. */
+pending_t *pending_abandoned(const pendings_t *pendings, const target_t *target, const char *id, size_t len);
 
 #endif

@@ -18,9 +18,6 @@
 #define STATUS_MAX (4u * 1024 * 1024)
 #define QUOTED_MAX 200 /* bytes of the client's own text in an error message */
 
-static const scan_field_t ROUTING_FIELDS[] = {FIELD_POOL, FIELD_SESSION_ID, FIELD_AGENT_ID, FIELD_EXT};
-#define ROUTING_FIELD_COUNT (sizeof ROUTING_FIELDS / sizeof *ROUTING_FIELDS)
-
 /* One line from a client, while it is being decided on. */
 typedef struct inbound {
     router_t *router;
@@ -73,7 +70,7 @@ static bool refuse(inbound_t *in, rpc_error_t error, const error_detail_t *detai
     __attribute__((format(printf, 4, 5)));
 
 static bool refuse(inbound_t *in, rpc_error_t error, const error_detail_t *detail, const char *format, ...) {
-    char message[512];
+    char message[1024]; /* what is put in has its limits: nothing is cut */
     va_list args;
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
@@ -116,7 +113,20 @@ static void find_session(inbound_t *in) {
             sessions_find(&in->router->sessions, in->client, in->pool, in->session_id, in->session_len);
 }
 
-/* kernel.md section 6, rule 1. */
+/* The pool where a message of the same session waits for a worker to be bound to. */
+static pool_t *waiting_pool(const inbound_t *in) {
+    const list_t *all = &in->client->pending;
+    for (list_t *link = in->session_len ? list_first(all) : NULL; link; link = list_next(all, link)) {
+        const pending_t *p = list_entry(link, pending_t, of_client);
+        if (p->message && p->session_len == in->session_len &&
+            memcmp(pending_session_id(p), in->session_id, in->session_len) == 0)
+            return p->pool;
+    }
+    return NULL;
+}
+
+/* Top-level pool, else a method that is a pool id, else the session's pool, else the
+ * client's default. */
 static bool choose_pool(inbound_t *in) {
     router_t *router = in->router;
     if (has(in, FIELD_POOL)) {
@@ -130,6 +140,7 @@ static bool choose_pool(inbound_t *in) {
     }
     find_session(in);
     if (!in->pool && in->session) in->pool = in->session->target->pool;
+    if (!in->pool) in->pool = waiting_pool(in);
     if (!in->pool) in->pool = in->client->default_pool;
     return true;
 }
@@ -150,12 +161,24 @@ static bool check_clean(inbound_t *in) {
     return true;
 }
 
-/* Whether the worker sees the host's own id.  An id of the bus that is out there by
- * chance goes first. */
-static bool passes_host_id(const inbound_t *in) {
+/* Whether a worker that decodes and encodes the id writes the same bytes: anything else
+ * than an integer or a plain string may come back in another spelling. */
+static bool keeps_spelling(json_span_t id) {
     int64_t number;
-    return in->pool->config->profile->host_ids && in->client->id == STDIO_BUS_HOST_CLIENT &&
-           !(json_integer(in->id, &number) && pending_of_id(&in->router->pendings, number));
+    if (!is_string(id)) return json_integer(id, &number);
+    for (size_t i = 1; i + 1 < id.len; i++)
+        if (id.text[i] < ' ' || id.text[i] > '~' || id.text[i] == '\\' || id.text[i] == '/') return false;
+    return true;
+}
+
+/* Whether the worker sees the host's own id.  The same number, given by the bus to
+ * another client's request, goes first. */
+static bool passes_host_id(const inbound_t *in) {
+    if (!in->pool->config->profile->host_ids || in->client->id != STDIO_BUS_HOST_CLIENT || !keeps_spelling(in->id))
+        return false;
+    int64_t number;
+    const pending_t *other = json_integer(in->id, &number) ? pending_of_id(&in->router->pendings, number) : NULL;
+    return !other || other->host_id || !(other->kind == PENDING_CALL || other->kind == PENDING_HANDSHAKE);
 }
 
 static pending_t *new_call(inbound_t *in, const pending_texts_t *texts) {
@@ -244,23 +267,33 @@ static pending_t *enter(inbound_t *in) {
     return p;
 }
 
-static size_t compose(const inbound_t *in, const pending_t *p, char id_text[ID_TEXT_SIZE],
-                      piece_t pieces[MESSAGE_MAX_PIECES]) {
+/* What the worker will see. */
+typedef struct composed {
+    char id_text[ID_TEXT_SIZE];
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    size_t count;
+} composed_t;
+
+static void compose(const inbound_t *in, const pending_t *p, const session_t *session, composed_t *out) {
     const profile_t *profile = in->pool->config->profile;
     message_t message;
     message_init(&message, in->scan, in->len);
-    size_t id_len = router_id_text(p->id, id_text);
+    size_t id_len = router_id_text(p->id, out->id_text);
+    if (!profile->clean && session && session->suffix_len)
+        message_extend_string(&message, FIELD_SESSION_ID, session->suffix, session->suffix_len);
     if (profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
-    if (p->kind == PENDING_CALL && !p->host_id) message_replace(&message, FIELD_ID, id_text, id_len);
-    if (p->token_len) message_replace(&message, FIELD_META_PROGRESS_TOKEN, id_text, id_len);
-    return message_pieces(&message, pieces);
+    if (p->kind == PENDING_CALL && !p->host_id) message_replace(&message, FIELD_ID, out->id_text, id_len);
+    if (p->token_len) message_replace(&message, FIELD_META_PROGRESS_TOKEN, out->id_text, id_len);
+    out->count = message_pieces(&message, out->pieces);
 }
 
 /* Keeps a message until a worker is free. */
-static bool enqueue(inbound_t *in, pending_t *p, target_t *bound, const piece_t *pieces, size_t count) {
+static bool enqueue(inbound_t *in, pending_t *p, target_t *bound) {
+    composed_t line;
+    compose(in, p, bound ? in->session : NULL, &line);
     pool_t *pool = in->pool;
     size_t len = 0;
-    for (size_t i = 0; i < count; i++) len += pieces[i].len;
+    for (size_t i = 0; i < line.count; i++) len += line.pieces[i].len;
     if (pool->queued >= (size_t)pool->config->max_queue || len > in->router->max_queue_bytes - pool->queued_bytes) {
         error_detail_t detail = {.pool = pool, .retryable = true};
         return refuse(in, RPC_OVERLOADED, &detail, "pool \"%s\" is busy and its queue is full with %zu messages: retry later",
@@ -268,9 +301,9 @@ static bool enqueue(inbound_t *in, pending_t *p, target_t *bound, const piece_t 
     }
     char *to = p->message = sys_malloc(len);
     if (!to) return refuse_memory(in);
-    for (size_t i = 0; i < count; i++) {
-        memcpy(to, pieces[i].text, pieces[i].len);
-        to += pieces[i].len;
+    for (size_t i = 0; i < line.count; i++) {
+        memcpy(to, line.pieces[i].text, line.pieces[i].len);
+        to += line.pieces[i].len;
     }
     p->message_len = len;
     pool->queued++;
@@ -311,22 +344,25 @@ static bool count_session(inbound_t *in, pending_t *p, session_t *session) {
 
 /* To the session's worker, or to the least loaded one, or into a queue; in the order
  * in which the client sent.  False: refused. */
-static bool place(inbound_t *in, pending_t *p, const piece_t *pieces, size_t count) {
+static bool place(inbound_t *in, pending_t *p) {
     router_t *router = in->router;
     target_t *target;
     if (in->session) {
         target = in->session->target;
         if (!count_session(in, p, in->session)) return false;
         bool room = p->kind == PENDING_CALL ? target_has_room(target) : target->ready;
-        if (!room || list_first(&target->queue)) return enqueue(in, p, target, pieces, count);
+        if (!room || list_first(&target->queue) || list_first(&in->pool->queue)) return enqueue(in, p, target);
     } else {
         target = list_first(&in->pool->queue) ? NULL : pool_choose(in->pool);
-        if (!target) return enqueue(in, p, NULL, pieces, count);
-        if (in->session_len &&
-            !count_session(in, p, sessions_bind(&router->sessions, in->client, target, in->session_id, in->session_len)))
-            return false;
+        if (!target) return enqueue(in, p, NULL);
+        if (in->session_len) {
+            in->session = sessions_bind(&router->sessions, in->client, target, in->session_id, in->session_len);
+            if (!count_session(in, p, in->session)) return false;
+        }
     }
-    if (router_send_pending(router, p, target, pieces, count)) return true;
+    composed_t line;
+    compose(in, p, in->session, &line);
+    if (router_send_pending(router, p, target, line.pieces, line.count)) return true;
     error_detail_t detail = {.pool = in->pool, .worker_id = target->worker_id, .retryable = true};
     return refuse(in, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);
 }
@@ -350,10 +386,7 @@ static bool forward(inbound_t *in) {
     pending_t *p = enter(in);
     if (!p) return false;
     p->handshake = handshake;
-    char id_text[ID_TEXT_SIZE];
-    piece_t pieces[MESSAGE_MAX_PIECES];
-    size_t count = compose(in, p, id_text, pieces);
-    if (place(in, p, pieces, count)) return true;
+    if (place(in, p)) return true;
     if (p->kind == PENDING_CALL) router_end_call(router, p);
     else router_end_note(router, p);
     return false;
@@ -376,8 +409,9 @@ static void withdraw(router_t *router, pending_t *call) {
         };
         if (!router_to_worker(router, target, pieces, 5)) router->routing_errors++;
     }
-    /* A worker that goes on with it keeps its place under max_in_flight until it is done. */
-    if (target && !method && pool->config->max_in_flight) {
+    /* A worker that goes on with it keeps its place under max_in_flight until it is done;
+     * and an id of the host must not be mistaken for another's when its answer comes. */
+    if (target && !method && (pool->config->max_in_flight || call->host_id)) {
         if (call->session) sessions_count(&router->sessions, call->session, -1);
         call->session = NULL;
         pending_abandon(&router->pendings, call);
@@ -471,13 +505,13 @@ static bool take_id(inbound_t *in) {
 static bool route(inbound_t *in) {
     if (!take_id(in)) return false;
     if (!has(in, FIELD_METHOD)) {
-        if (in->id.text && has(in, FIELD_RESULT) != has(in, FIELD_ERROR)) return answer_worker(in);
+        if (in->id.text && (has(in, FIELD_RESULT) || has(in, FIELD_ERROR))) return answer_worker(in);
         return refuse(in, RPC_INVALID_REQUEST, NULL,
                       "not a JSON-RPC message: it needs a \"method\", or an \"id\" with \"result\" or \"error\"");
     }
     in->method = value_of(in, FIELD_METHOD);
     if (!is_string(in->method)) return refuse(in, RPC_INVALID_REQUEST, NULL, "\"method\" must be a string");
-    if (in->method.len > 10 && memcmp(in->method.text, "\"stdio_bus/", 11) == 0) return control(in);
+    if (router_is_control(in->method)) return control(in);
     if (!read_session(in) || !choose_pool(in)) return false;
     const profile_t *profile = in->pool->config->profile;
     if (profile->clean && !check_clean(in)) return false;
@@ -513,7 +547,16 @@ void router_client_too_long(router_t *router, client_t *client, const line_t *li
     scan_t scan = {0};
     inbound_t in = {.router = router, .client = client, .scan = &scan, .answer = true};
     json_span_t id;
-    if (router_find_id(line, &id)) in.id = id;
+    if (router_find_id(line, &id) && id.len <= ID_MAX && (is_string(id) || is_number(id))) in.id = id;
+    if (line->len) json_scan(line->text, line->len, &scan);
+    int64_t number;
+    pending_t *ask = in.id.text && !scan_has(&scan, FIELD_METHOD) && json_integer(in.id, &number)
+                         ? pending_of_id(&router->pendings, number)
+                         : NULL;
+    if (ask && ask->kind == PENDING_ASK && ask->client == client) {
+        router_refuse_ask(router, ask, "the client's answer is too long");
+        return;
+    }
     refuse(&in, RPC_INVALID_REQUEST, NULL, "a message must be at most %zu bytes (limits.max_input_buffer)",
            router->max_line);
 }

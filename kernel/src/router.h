@@ -42,7 +42,7 @@ typedef struct router {
     pendings_t pendings;
     buffer_t scratch;  /* error messages under construction */
     uint64_t epoch;    /* marks the clients of one broadcast */
-    bool stopping;     /* requests are refused */
+    bool stopping;     /* set by the caller: new requests are refused, what is under way goes on */
     uint64_t messages_in, bytes_in, messages_out, bytes_out, routing_errors;
 } router_t;
 
@@ -86,8 +86,8 @@ void router_target_lost(router_t *router, target_t *target, const router_loss_t 
 /* No worker of the pool will ever be ready again (until it is restarted). */
 void router_pool_failed(router_t *router, pool_t *pool, const char *reason, const char *stderr_tail);
 
-/* Refuses new requests from now on; what is under way goes on. */
-void router_stop(router_t *router);
+/* Whether answers are awaited or messages wait for a worker. */
+bool router_has_work(const router_t *router);
 /* Ends what still waits for a worker; for the end of the stop. */
 void router_refuse_waiting(router_t *router);
 

@@ -19,7 +19,7 @@ void router_init(router_t *router, const router_ops_t *ops, void *context, const
         .ops = *ops,
         .context = context,
         .max_line = (size_t)limits->max_input_buffer,
-        .max_queue_bytes = (size_t)limits->max_output_queue,
+        .max_queue_bytes = config_queue_size(limits),
     };
     list_init(&router->clients);
     sessions_init(&router->sessions, (size_t)limits->max_sessions);
@@ -56,7 +56,11 @@ static bool append_details(buffer_t *b, const error_detail_t *d) {
     const char *text = d->loss ? d->loss->stderr_tail : d->stderr_tail;
     if (!text) return ok;
     size_t len = strlen(text);
-    if (len > STDERR_IN_ERROR) text += len - STDERR_IN_ERROR, len = STDERR_IN_ERROR;
+    if (len > STDERR_IN_ERROR) {
+        text += len - STDERR_IN_ERROR;
+        while (((unsigned char)*text & 0xC0) == 0x80) text++; /* no half a character */
+        len = strlen(text);
+    }
     return ok && buffer_puts(b, ",\"stderr\":") && buffer_json_string(b, text, len);
 }
 
@@ -97,6 +101,11 @@ size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]) {
     while (id /= 10);
     for (size_t i = 0; i < len; i++) out[i] = digits[len - 1 - i];
     return len;
+}
+
+bool router_is_control(json_span_t method) {
+    static const char prefix[] = "\"stdio_bus/";
+    return method.len >= sizeof prefix && memcmp(method.text, prefix, sizeof prefix - 1) == 0;
 }
 
 /* Out of the queue it waits in, if it does.  Returns its message, for the caller to
@@ -173,7 +182,30 @@ static void send_waiting(router_t *router, pending_t *p, target_t *target) {
     sys_free(message);
 }
 
-/* Binds a session that was not bound when its message came.  False: no room for it. */
+/* Brings the session's name on its worker into a message that was composed without. */
+static bool add_suffix(pending_t *p, const session_t *session) {
+    scan_t scan;
+    message_t message;
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    char *text = sys_malloc(p->message_len + session->suffix_len), *to = text;
+    if (!text) return false;
+    json_scan(p->message, p->message_len, &scan);
+    message_init(&message, &scan, p->message_len);
+    message_extend_string(&message, FIELD_SESSION_ID, session->suffix, session->suffix_len);
+    size_t count = message_pieces(&message, pieces);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(to, pieces[i].text, pieces[i].len);
+        to += pieces[i].len;
+    }
+    sys_free(p->message);
+    p->message = text;
+    p->message_len += session->suffix_len;
+    p->pool->queued_bytes += session->suffix_len;
+    return true;
+}
+
+/* Binds a session that was not bound when its message came.  False: no room for it, or
+ * no memory. */
 static bool bind_waiting(router_t *router, pending_t *p, target_t *target) {
     if (!p->session_len || p->session || !p->client) return true;
     const char *id = pending_session_id(p);
@@ -183,7 +215,14 @@ static bool bind_waiting(router_t *router, pending_t *p, target_t *target) {
     sessions_count(&router->sessions, session, p->kind == PENDING_CALL);
     if (p->kind == PENDING_CALL) p->session = session;
     p->target = session->target;
-    return true;
+    bool seen = !p->pool->config->profile->clean;
+    return !seen || !session->suffix_len || add_suffix(p, session);
+}
+
+static void insert_by_sequence(list_t *queue, pending_t *p) {
+    list_t *after = queue->prev;
+    while (after != queue && list_entry(after, pending_t, place)->sequence > p->sequence) after = after->prev;
+    list_append(after->next, &p->place); /* that is: in front of what follows */
 }
 
 void router_dispatch_target(router_t *router, target_t *target) {
@@ -210,7 +249,7 @@ void router_dispatch_target(router_t *router, target_t *target) {
             /* Its session was bound to another worker meanwhile: wait there. */
             target_t *bound = next->target;
             list_remove(&next->place);
-            list_append(&bound->queue, &next->place);
+            insert_by_sequence(&bound->queue, next);
             router_dispatch_target(router, bound);
             continue;
         }

@@ -6,6 +6,10 @@
 
 #include "router.h"
 
+/* Fields for the bus that JSON-RPC does not know. */
+static const scan_field_t ROUTING_FIELDS[] = {FIELD_POOL, FIELD_SESSION_ID, FIELD_AGENT_ID, FIELD_EXT};
+#define ROUTING_FIELD_COUNT (sizeof ROUTING_FIELDS / sizeof *ROUTING_FIELDS)
+
 /* What an error that the bus makes says besides its sentence. */
 typedef struct error_detail {
     const pool_t *pool;      /* NULL: none */
@@ -43,6 +47,9 @@ void router_refuse_ask(router_t *router, pending_t *ask, const char *message);
 
 /* The id in an over-long line, from its head or its tail, as JSON text. */
 bool router_find_id(const line_t *line, json_span_t *id);
+
+/* Whether the method (a JSON string) is in the bus's own name space, stdio_bus/. */
+bool router_is_control(json_span_t method);
 
 /* The decimal form of a bus id. */
 #define ID_TEXT_SIZE 24

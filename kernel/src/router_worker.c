@@ -31,6 +31,8 @@ static pending_t *find_answered(const router_t *router, const target_t *target, 
     if (target->pool->config->profile->host_ids)
         call = pending_of_client(&router->pendings, host_of(router), id.text, id.len);
     if (call && (!call->host_id || call->target != target)) call = NULL;
+    if (!call && target->pool->config->profile->host_ids)
+        call = pending_abandoned(&router->pendings, target, id.text, id.len);
     if (!call && json_integer(id, &number)) {
         call = pending_of_id(&router->pendings, number);
         if (call && call->host_id) call = NULL;
@@ -44,7 +46,8 @@ static void end_handshake(router_t *router, pending_t *handshake, const scan_t *
     target_t *target = handshake->target;
     pool_t *pool = target->pool;
     pending_release(&router->pendings, handshake);
-    if (!scan_has(scan, FIELD_RESULT)) {
+    bool refused = scan_has(scan, FIELD_ERROR) && *message_value(scan, FIELD_ERROR).text != 'n';
+    if (refused || !scan_has(scan, FIELD_RESULT)) {
         json_span_t error = message_value(scan, FIELD_ERROR);
         char message[256];
         snprintf(message, sizeof message, "it answered the handshake with the error %.*s",
@@ -75,6 +78,29 @@ static void end_handshake(router_t *router, pending_t *handshake, const scan_t *
     router->ops.handshake_done(router->context, target, ok ? NULL : "there is no memory for its handshake");
 }
 
+/* The session that a message of the worker names, where workers see sessions. */
+static session_t *named_session(const router_t *router, const target_t *target, const scan_t *scan) {
+    if (target->pool->config->profile->clean || !scan_has(scan, FIELD_SESSION_ID)) return NULL;
+    json_span_t value = message_value(scan, FIELD_SESSION_ID);
+    char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX + 2];
+    if (*value.text != '"' || value.len > sizeof name) return NULL;
+    return sessions_find_on(&router->sessions, target, name, json_string_decode(value, name));
+}
+
+/* Gives a session back the name its client knows. */
+static void restore_session(const session_t *session, message_t *message) {
+    if (!session || !session->suffix_len) return;
+    json_span_t name = message_value(message->scan, FIELD_SESSION_ID);
+    const char *end = name.text + name.len - 1 - session->suffix_len;
+    if (memcmp(end, session->suffix, session->suffix_len) == 0) /* not written with escapes */
+        message_shorten_string(message, FIELD_SESSION_ID, session->suffix_len);
+}
+
+static client_t *session_owner(const router_t *router, const target_t *target, const scan_t *scan) {
+    const session_t *session = named_session(router, target, scan);
+    return session ? session->client : NULL;
+}
+
 static void take_answer(router_t *router, target_t *target, const scan_t *scan, size_t len) {
     pending_t *call = find_answered(router, target, message_value(scan, FIELD_ID));
     if (!call || call->abandoned) router->routing_errors++; /* late, or answered twice */
@@ -87,22 +113,17 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
         message_t message;
         message_init(&message, scan, len);
         if (!call->host_id) message_replace(&message, FIELD_ID, pending_id_text(call), call->id_len);
-        if (call->put_back_len) message_insert(&message, pending_put_back(call), call->put_back_len);
+        restore_session(named_session(router, target, scan), &message);
+        if (call->put_back_len) {
+            message_insert(&message, pending_put_back(call), call->put_back_len);
+            message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT); /* the worker's own */
+        }
         deliver(router, call->client, target, &message);
     }
     router_end_call(router, call);
     router_dispatch_target(router, target);
 }
 
-/* The client whose session a message of the worker names. */
-static client_t *session_owner(const router_t *router, const target_t *target, const scan_t *scan) {
-    if (!scan_has(scan, FIELD_SESSION_ID)) return NULL;
-    json_span_t value = message_value(scan, FIELD_SESSION_ID);
-    char id[SESSION_ID_MAX + 2];
-    if (*value.text != '"' || value.len > sizeof id) return NULL;
-    session_t *session = sessions_find_on(&router->sessions, target, id, json_string_decode(value, id));
-    return session ? session->client : NULL;
-}
 
 /* The client to answer a request of the worker; NULL when it cannot be told. */
 static client_t *asked_client(const router_t *router, const target_t *target, const scan_t *scan) {
@@ -155,6 +176,7 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
     message_t message;
     message_init(&message, scan, len);
     message_replace(&message, FIELD_ID, id_text, router_id_text(ask->id, id_text));
+    restore_session(named_session(router, target, scan), &message);
     deliver(router, client, target, &message);
 }
 
@@ -196,6 +218,10 @@ static void take_cancel(router_t *router, target_t *target, const scan_t *scan, 
 static void broadcast(router_t *router, target_t *target, const message_t *message) {
     uint64_t epoch = ++router->epoch;
     host_of(router)->mark = epoch;
+    if (!list_next(&router->clients, &host_of(router)->link)) { /* nobody else is there */
+        deliver(router, host_of(router), target, message);
+        return;
+    }
     for (list_t *link = list_first(&target->sent); link; link = list_next(&target->sent, link)) {
         client_t *client = list_entry(link, pending_t, place)->client;
         if (client) client->mark = epoch;
@@ -222,8 +248,11 @@ static void take_notification(router_t *router, target_t *target, const scan_t *
     }
     message_t message;
     message_init(&message, scan, len);
-    client_t *owner = session_owner(router, target, scan);
-    if (owner) deliver(router, owner, target, &message);
+    const session_t *session = named_session(router, target, scan);
+    restore_session(session, &message);
+    bool names_none = profile->clean || !scan_has(scan, FIELD_SESSION_ID);
+    if (session) deliver(router, session->client, target, &message);
+    else if (!names_none) deliver(router, host_of(router), target, &message); /* forgotten, or the worker's own */
     else broadcast(router, target, &message);
 }
 
@@ -232,12 +261,14 @@ bool router_worker_line(router_t *router, target_t *target, const char *text, si
     if (json_scan(text, len, &scan) != SCAN_OK) return false;
     bool has_id = scan_has(&scan, FIELD_ID);
     if (scan_has(&scan, FIELD_METHOD)) {
-        if (*message_value(&scan, FIELD_METHOD).text != '"') return false;
+        json_span_t method = message_value(&scan, FIELD_METHOD);
+        if (*method.text != '"' || router_is_control(method)) return false;
         if (has_id) take_request(router, target, &scan, len);
         else take_notification(router, target, &scan, len);
         return true;
     }
-    if (!has_id || scan_has(&scan, FIELD_RESULT) == scan_has(&scan, FIELD_ERROR)) return false;
+    /* Some write both members, one of them null: that is an answer all the same. */
+    if (!has_id || !(scan_has(&scan, FIELD_RESULT) || scan_has(&scan, FIELD_ERROR))) return false;
     take_answer(router, target, &scan, len);
     return true;
 }
@@ -380,8 +411,10 @@ void router_pool_failed(router_t *router, pool_t *pool, const char *reason, cons
     fail_queue(router, &pool->queue, RPC_POOL_UNAVAILABLE, &detail, message);
 }
 
-void router_stop(router_t *router) {
-    router->stopping = true;
+bool router_has_work(const router_t *router) {
+    bool work = router->pendings.calls > 0;
+    for (size_t i = 0; i < router->pool_count; i++) work = work || router->pools[i].queued;
+    return work;
 }
 
 void router_refuse_waiting(router_t *router) {

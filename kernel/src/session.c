@@ -1,6 +1,7 @@
 /* session.c - see session.h. */
 #include "session.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "sys.h"
@@ -31,13 +32,33 @@ session_t *sessions_find(const sessions_t *sessions, const client_t *client, con
     return NULL;
 }
 
-session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *id, size_t len) {
-    uint32_t hash = index_hash((uint32_t)target->worker_id, id, len);
+session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len) {
+    uint32_t hash = index_hash((uint32_t)target->worker_id, name, len);
     for (index_link_t *link = index_find(&sessions->by_target, hash); link; link = link->next) {
         session_t *session = list_entry(link, session_t, by_target);
-        if (link->hash == hash && session->target == target && has_id(session, id, len)) return session;
+        if (link->hash == hash && session->target == target && len == (size_t)session->len + session->suffix_len &&
+            memcmp(name, session->id, session->len) == 0 &&
+            memcmp(name + session->len, session->suffix, session->suffix_len) == 0)
+            return session;
     }
     return NULL;
+}
+
+/* Gives the session a name of its own on its worker; the hash of it.  False: all taken. */
+static bool choose_name(const sessions_t *sessions, session_t *session, uint32_t *hash) {
+    char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
+    memcpy(name, session->id, session->len);
+    for (int attempt = 0; attempt < 3; attempt++) {
+        int len = snprintf(session->suffix, sizeof session->suffix, "~%d%s", (int)session->client->id,
+                           attempt > 1 ? "~" : "");
+        if (!attempt) len = 0;
+        session->suffix_len = (uint8_t)len;
+        memcpy(name + session->len, session->suffix, session->suffix_len);
+        size_t total = (size_t)session->len + session->suffix_len;
+        *hash = index_hash((uint32_t)session->target->worker_id, name, total);
+        if (!sessions_find_on(sessions, session->target, name, total)) return true;
+    }
+    return false;
 }
 
 session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len) {
@@ -52,11 +73,12 @@ session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *targe
     session->target = target;
     session->len = (uint32_t)len;
     memcpy(session->id, id, len);
-    if (!index_add(&sessions->by_client, &session->by_client, index_hash((uint32_t)client->id, id, len))) {
+    uint32_t name_hash;
+    if (!choose_name(sessions, session, &name_hash) || !index_add(&sessions->by_client, &session->by_client, index_hash((uint32_t)client->id, id, len))) {
         sys_free(session);
         return NULL;
     }
-    if (!index_add(&sessions->by_target, &session->by_target, index_hash((uint32_t)target->worker_id, id, len))) {
+    if (!index_add(&sessions->by_target, &session->by_target, name_hash)) {
         index_remove(&sessions->by_client, &session->by_client);
         sys_free(session);
         return NULL;

@@ -1,5 +1,8 @@
 /*
  * session.h - the bindings of sessions to workers: (client, pool, session id) -> target.
+ *
+ * Two clients may give their sessions the same name.  On a worker that sees names, the
+ * second one's gets a suffix there, so that neither reaches the other's conversation.
  */
 #ifndef STDIO_BUS_SESSION_H
 #define STDIO_BUS_SESSION_H
@@ -10,10 +13,11 @@
 #include "pool.h"
 
 #define SESSION_ID_MAX 1024
+#define SESSION_SUFFIX_MAX 16
 
 typedef struct session {
     index_link_t by_client; /* (client, id) */
-    index_link_t by_target; /* (worker id, id) */
+    index_link_t by_target; /* (worker id, id and suffix) */
     client_t *client;
     target_t *target; /* its pool is the session's pool */
     list_t of_client;
@@ -21,7 +25,9 @@ typedef struct session {
     list_t idle; /* in sessions_t.idle while nothing is in flight */
     uint32_t in_flight;
     uint32_t len;
-    char id[]; /* decoded, not terminated */
+    uint8_t suffix_len;
+    char suffix[SESSION_SUFFIX_MAX]; /* behind the id, where a worker sees it; plain ASCII */
+    char id[];                       /* decoded, not terminated */
 } session_t;
 
 typedef struct sessions {
@@ -39,7 +45,8 @@ void sessions_free(sessions_t *sessions);
  * when `pool` is NULL. */
 session_t *sessions_find(const sessions_t *sessions, const client_t *client, const pool_t *pool, const char *id,
                          size_t len);
-session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *id, size_t len);
+/* The session that the worker knows by this name, suffix included. */
+session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len);
 
 /* Binds a new session; beyond the maximum the least recently used idle one is
  * forgotten.  NULL: all are busy, or no memory. */

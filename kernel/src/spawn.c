@@ -50,7 +50,7 @@ static char **make_environment(const spawn_request_t *request) {
 
 static const char *find_variable(char *const *envp, const char *name) {
     for (; *envp; envp++)
-        if (same_name(*envp, name)) return strchr(*envp, '=') + 1;
+        if (same_name(*envp, name) && strchr(*envp, '=')) return strchr(*envp, '=') + 1;
     return NULL;
 }
 

@@ -22,8 +22,8 @@
 typedef enum event { SPAWN, READY, FAULT, CLOSED, EXITED, TIMER, STOP, EVENT_COUNT } event_t;
 
 typedef void action_fn(worker_t *worker);
-static action_fn start_process, become_ready, kill_now, await_exit, take_crash, take_stop_exit, fail_startup, escalate,
-    begin_stop, stop_unstarted;
+static action_fn start_process, become_ready, kill_now, await_exit, give_up_waiting, take_crash, take_stop_exit, fail_startup,
+    escalate, begin_stop, stop_unstarted;
 
 /*
  * The whole life of a worker.  NULL: the event means nothing in that state.
@@ -34,7 +34,7 @@ static action_fn *const TABLE[WORKER_STATE_COUNT][EVENT_COUNT] = {
     [WORKER_IDLE]     = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          stop_unstarted},
     [WORKER_STARTING] = {NULL,          become_ready, kill_now, await_exit, take_crash,     fail_startup,  begin_stop},
     [WORKER_READY]    = {NULL,          NULL,         kill_now, await_exit, take_crash,     NULL,          begin_stop},
-    [WORKER_DYING]    = {NULL,          NULL,         NULL,     NULL,       take_crash,     kill_now,      begin_stop},
+    [WORKER_DYING]    = {NULL,          NULL,         NULL,     NULL,       take_crash,     give_up_waiting, begin_stop},
     [WORKER_BACKOFF]  = {start_process, NULL,         NULL,     NULL,       NULL,           start_process, stop_unstarted},
     [WORKER_STOPPING] = {NULL,          NULL,         NULL,     NULL,       take_stop_exit, escalate,      NULL},
     [WORKER_STOPPED]  = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          NULL},
@@ -277,6 +277,11 @@ static void await_exit(worker_t *worker) {
     start_timer(worker, CLOSED_PIPE_GRACE_MS);
 }
 
+static void give_up_waiting(worker_t *worker) {
+    snprintf(worker->fault, sizeof worker->fault, "it had closed its %s", worker->closed_pipe);
+    kill_now(worker);
+}
+
 static void take_crash(worker_t *worker) {
     ending_t ending;
     target_set_ready(&worker->target, false);
@@ -365,7 +370,7 @@ static void on_closed(worker_t *worker, const char *pipe) {
         happen(worker, EXITED);
         return;
     }
-    if (TABLE[worker->state][CLOSED]) snprintf(worker->fault, sizeof worker->fault, "it had closed its %s", pipe);
+    worker->closed_pipe = pipe;
     happen(worker, CLOSED);
 }
 
@@ -455,7 +460,7 @@ void supervisor_stop(supervisor_t *supervisor, uint64_t timeout_ms) {
     supervisor->grace_ms = timeout_ms / 4 < STOP_GRACE_MAX_MS ? timeout_ms / 4 : STOP_GRACE_MAX_MS;
     loop_timer_start(loop, &supervisor->drain_timer, timeout_ms - 2 * supervisor->grace_ms);
     supervisor->kill_at = loop_now(loop) + timeout_ms;
-    router_stop(supervisor->router);
+    supervisor->router->stopping = true;
 }
 
 bool supervisor_stopped(const supervisor_t *supervisor) {
@@ -493,14 +498,10 @@ static void flush_dirty(supervisor_t *supervisor) {
 
 void supervisor_flush(supervisor_t *supervisor) {
     while (list_first(&supervisor->shared.dirty)) flush_dirty(supervisor);
-    if (supervisor->stopping && !supervisor->closing && !supervisor->router->pendings.calls) close_workers(supervisor);
+    if (supervisor->stopping && !supervisor->closing && !router_has_work(supervisor->router)) close_workers(supervisor);
 }
 
 worker_t *supervisor_find(const supervisor_t *supervisor, int32_t worker_id) {
     bool known = worker_id >= 1 && (size_t)worker_id <= supervisor->worker_count;
     return known ? supervisor->workers[worker_id - 1] : NULL;
-}
-
-bool worker_is_running(const worker_t *worker) {
-    return worker->state == WORKER_READY;
 }

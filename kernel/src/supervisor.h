@@ -33,7 +33,7 @@ typedef struct supervisor {
     worker_t **workers; /* owned; in order of their ids, which are index + 1 */
     size_t worker_count;
     uint64_t restarts;
-    bool stopping;     /* no new starts; waits for answers until drain_timer or all are in */
+    bool stopping;     /* waits for answers until drain_timer or all are in */
     bool closing;      /* the workers have been asked to end */
     uint64_t kill_at;  /* by when all must be gone, in loop time */
     uint64_t grace_ms; /* between closing stdin and SIGTERM */
@@ -61,6 +61,5 @@ void supervisor_flush(supervisor_t *supervisor);
 void supervisor_handshake_done(worker_t *worker, const char *error);
 
 worker_t *supervisor_find(const supervisor_t *supervisor, int32_t worker_id);
-bool worker_is_running(const worker_t *worker);
 
 #endif

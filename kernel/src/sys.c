@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* macOS refuses to write more than INT_MAX bytes at once; and one call stays short. */
+#define WRITE_MAX (1u << 20)
+
 void *sys_malloc(size_t size) { return malloc(size); }
 void *sys_calloc(size_t count, size_t size) { return calloc(count, size); }
 void *sys_realloc(void *old, size_t size) { return realloc(old, size); }
@@ -32,6 +35,7 @@ ssize_t sys_read(int fd, void *data, size_t size) {
 
 ssize_t sys_write(int fd, const void *data, size_t size) {
     ssize_t n;
+    if (size > WRITE_MAX) size = WRITE_MAX;
     do n = write(fd, data, size);
     while (n < 0 && errno == EINTR);
     return n;
@@ -77,6 +81,9 @@ static int prepare_end(int *fd, bool nonblocking) {
 #if !defined(__linux__)
     if (fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0) return -1;
 #endif
+#if defined(__APPLE__)
+    if (fcntl(*fd, F_SETNOSIGPIPE, 1) < 0) return -1;
+#endif
     if (!nonblocking) return 0;
     int flags = fcntl(*fd, F_GETFL);
     return flags < 0 ? -1 : fcntl(*fd, F_SETFL, flags | O_NONBLOCK);
@@ -92,30 +99,52 @@ int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write) {
     int saved = errno;
     sys_close(fds[0]);
     sys_close(fds[1]);
+    fds[0] = fds[1] = -1;
     errno = saved;
     return -1;
 }
 
+#if defined(__APPLE__)
+/* Every pipe has F_SETNOSIGPIPE: the signal goes to the process there, so that a mask of
+ * this thread would not hold it. */
 void sys_sigpipe_hold(sys_sigpipe_t *hold) {
-    sigset_t pipe, before;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, &before);
-    hold->ours = !sigismember(&before, SIGPIPE);
+    (void)hold;
 }
 
 void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised) {
-    sigset_t pipe, pending;
-    if (!hold->ours) return;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    /* The signal of a write goes to the writing thread: it is pending here or ignored. */
-    if (raised && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE)) {
+    (void)hold;
+    (void)raised;
+}
+#else
+static bool sigpipe_is_pending(void) {
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
+}
+
+static void only_sigpipe(sigset_t *set) {
+    sigemptyset(set);
+    sigaddset(set, SIGPIPE);
+}
+
+void sys_sigpipe_hold(sys_sigpipe_t *hold) {
+    sigset_t pipe, before;
+    only_sigpipe(&pipe);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    hold->blocked = sigismember(&before, SIGPIPE);
+    hold->pending = hold->blocked && sigpipe_is_pending();
+}
+
+void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised) {
+    sigset_t pipe;
+    only_sigpipe(&pipe);
+    /* The signal of a write goes to the writing thread: it is pending here, or ignored. */
+    if (raised && !hold->pending && sigpipe_is_pending()) {
         int signal;
         sigwait(&pipe, &signal);
     }
-    pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+    if (!hold->blocked) pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
 }
+#endif
 
 uint64_t sys_now_ms(void) {
     struct timespec now;
@@ -123,11 +152,16 @@ uint64_t sys_now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-int sys_kill_group(pid_t leader, int signal) { return kill(-leader, signal); }
+int sys_kill_group(pid_t leader, int signal) {
+    siginfo_t info;
+    if (leader <= 0 || waitid(P_PID, (id_t)leader, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return -1;
+    return kill(-leader, signal);
+}
 
 bool sys_has_exited(pid_t pid) {
     siginfo_t info = {0};
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return errno == ECHILD;
+    return info.si_pid == pid;
 }
 
 int sys_reap(pid_t pid) {

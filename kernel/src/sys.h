@@ -36,15 +36,19 @@ int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write);
 /* Writes in between to a pipe without a reader fail with EPIPE and nothing more, whatever
  * the host does with SIGPIPE; its mask and dispositions are as before afterwards. */
 typedef struct sys_sigpipe {
-    bool ours; /* the host had not blocked it */
+    bool blocked; /* the host had blocked it itself */
+    bool pending; /* and one was waiting */
 } sys_sigpipe_t;
 void sys_sigpipe_hold(sys_sigpipe_t *hold);
 void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised); /* raised: some write got EPIPE */
 
 uint64_t sys_now_ms(void); /* monotonic */
 
+/* Nothing unless `leader` is a child of this process (a zombie counts): only then its
+ * number is certainly still that of its group. */
 int sys_kill_group(pid_t leader, int signal);
-/* True when the child has exited (it stays a zombie, so that its pid stays ours). */
+/* True when the child has exited (it stays a zombie, so that its pid stays ours), or was
+ * reaped by somebody else. */
 bool sys_has_exited(pid_t pid);
 /* Waits for a child that has exited or been killed; its wait status, or -1. */
 int sys_reap(pid_t pid);

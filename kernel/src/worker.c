@@ -25,7 +25,7 @@ void worker_init(worker_t *worker, worker_shared_t *shared, const config_limits_
     worker->child = (watch_t){.fn = on_exit, .owner = worker, .child_handle = -1};
     worker->reap = (loop_timer_t){.fn = on_reap, .owner = worker};
     worker->timer.owner = worker;
-    buffer_init(&worker->outbox, (size_t)limits->max_output_queue);
+    buffer_init(&worker->outbox, config_queue_size(limits));
     line_reader_init(&worker->lines, (size_t)limits->max_input_buffer, WORKER_LINE_KEEP);
     line_reader_init(&worker->err_lines, TAIL_LINE_MAX, TAIL_LINE_MAX - 1);
 }
@@ -51,6 +51,7 @@ bool worker_attach(worker_t *worker, const spawn_child_t *child) {
     worker->out.fd = child->from_stdout;
     worker->err.fd = child->from_stderr;
     worker->close_after_flush = false;
+    tail_free(&worker->tail); /* what an earlier process wrote explains nothing of this one */
     worker->watched_child = loop_watch_child(loop, &worker->child);
     return loop_watch(loop, &worker->out, worker->paused ? 0 : POLL_READ) == 0 &&
            loop_watch(loop, &worker->err, POLL_READ) == 0;

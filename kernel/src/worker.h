@@ -71,6 +71,7 @@ typedef struct worker {
     uint64_t *crashes; /* ring of the times of the last max_restarts crashes */
     uint64_t crash_count;
     uint64_t restarts, bytes_in, bytes_out;
+    const char *closed_pipe; /* "stdout" or "stdin", static */
     char fault[256]; /* why it is dying, "" when it died by itself */
 } worker_t;
 

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +111,14 @@ ssize_t sys_write(int fd, const void *data, size_t size) {
     return fails(EIO) ? -1 : write(fd, data, size);
 }
 
+int sys_accept(int listening) {
+    return fails(EMFILE) ? -1 : accept(listening, NULL, NULL);
+}
+
+ssize_t sys_send(int fd, const void *data, size_t size) {
+    return fails(EPIPE) ? -1 : send(fd, data, size, MSG_NOSIGNAL);
+}
+
 void sys_close(int fd) {
     if (fd >= 0) CHECK_INT(close(fd), 0);
 }
@@ -124,12 +133,12 @@ int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write) {
 }
 
 void sys_sigpipe_hold(sys_sigpipe_t *hold) {
-    hold->ours = signal(SIGPIPE, SIG_IGN) == SIG_DFL;
+    hold->blocked = signal(SIGPIPE, SIG_IGN) != SIG_DFL;
 }
 
 void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised) {
     (void)raised;
-    if (hold->ours) signal(SIGPIPE, SIG_DFL);
+    if (!hold->blocked) signal(SIGPIPE, SIG_DFL);
 }
 
 uint64_t sys_now_ms(void) {
@@ -139,13 +148,16 @@ uint64_t sys_now_ms(void) {
 }
 
 int sys_kill_group(pid_t leader, int signal) {
+    siginfo_t info;
+    if (leader <= 0 || waitid(P_PID, (id_t)leader, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return -1;
     return kill(-leader, signal); /* to an own child it cannot fail */
 }
 
 bool sys_has_exited(pid_t pid) {
     siginfo_t info = {0};
     if (fails(EINVAL)) return false;
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return errno == ECHILD;
+    return info.si_pid == pid;
 }
 
 /* Fails as it does when somebody else in the host has reaped the child. */

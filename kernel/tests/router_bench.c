@@ -29,7 +29,7 @@ static void keep_line(bool for_worker, int worker, int client, const piece_t *pi
     for (size_t i = 0; i < count; i++) len += pieces[i].len;
     char *text = malloc(len + 1), *to = text;
     for (size_t i = 0; i < count; i++) {
-        memcpy(to, pieces[i].text, pieces[i].len);
+        if (pieces[i].len) memcpy(to, pieces[i].text, pieces[i].len); /* an empty one may be NULL */
         to += pieces[i].len;
     }
     *to = '\0';
@@ -54,6 +54,11 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
     CHECK(context == &bench);
     CHECK(bench.present[client->id]);
     keep_line(false, worker_id, client->id, pieces, count);
+}
+
+static bool write_status(void *context, buffer_t *out) {
+    (void)context;
+    return buffer_puts(out, "{}");
 }
 
 static void handshake_done(void *context, target_t *target, const char *error) {
@@ -104,7 +109,7 @@ const char *bench_error(const char *id, const char *pool, int worker, rpc_error_
 /* ---- set up and taken down --------------------------------------------------------- */
 
 void bench_open(const char *config, int clients) {
-    static const router_ops_t ops = {to_worker, to_client, handshake_done};
+    static const router_ops_t ops = {to_worker, to_client, write_status, handshake_done};
     memset(&bench, 0, sizeof bench);
     configured(&bench.config, config);
     router_init(&bench.router, &ops, &bench, &bench.config.limits);

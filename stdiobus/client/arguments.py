@@ -51,8 +51,12 @@ class Targets:
         """The method and the pool of a call; no pool leaves the choice to the bus.
 
         Raises:
-            InvalidArgumentError: There is no such pool, or two methods.
+            InvalidArgumentError: There is no such pool, two methods, or no strings.
         """
+        if not isinstance(target, str):
+            refuse("target", "must be a string")
+        if method is not None and not isinstance(method, str):
+            refuse("method", "must be a string")
         if pool is None:
             if target in self._known:
                 return (target if method is None else method), target
@@ -66,6 +70,8 @@ class Targets:
 
     def check(self, pool: str) -> None:
         """Refuses a pool that the configuration does not have."""
+        if not isinstance(pool, str):
+            refuse("pool", "must be a string")
         if pool not in self._known:
             self._unknown("pool", pool)
 

@@ -21,6 +21,7 @@ Record = tuple[int, int, int, int]
 
 _METHOD_NOT_FOUND = -32601
 _CANCELLED = -32087
+_HEADS_KEPT = 256
 
 
 class EventKind(Enum):
@@ -115,7 +116,7 @@ class Session:
         self.worker_pools: dict[int, str] = {}
         self.late_answers = 0
         self._rows: dict[str, ChunkRow] = {pool: PROFILES[protocol] for pool, protocol in protocols.items()}
-        self._pool_fields = {pool: f',"pool":{encode(pool, "pool")}' for pool in self._rows}
+        self._heads: dict[tuple[str, str | None], str] = {}
         self._chunk_methods = {row.method for row in self._rows.values() if row.method}
         self._first = next(iter(self._rows))
         self._prefix = f"{name}."
@@ -140,7 +141,7 @@ class Session:
         """Registers a request; its line is in `Pending.line`.
 
         Args:
-            method: The method.
+            method: The method, a string.
             params: JSON object or array, or ``None`` for none.
             pool: A pool of the configuration, or ``None`` for the session's or the first.
             session: The conversation it belongs to, if any.
@@ -347,12 +348,10 @@ class Session:
         session: str | None,
         routing: Mapping[str, Any] | None,
     ) -> bytes:
-        if not isinstance(method, str):
-            refuse("method", "must be a string")
-        text = '{"jsonrpc":"2.0"' if number is None else f'{{"jsonrpc":"2.0","id":{number}'
-        text += f',"method":{encode(method, "method")}'
-        if pool is not None:
-            text += self._pool_fields[pool]
+        head = self._heads.get((method, pool))
+        if head is None:
+            head = self._make_head(method, pool)
+        text = f'{{"jsonrpc":"2.0"{head}' if number is None else f'{{"jsonrpc":"2.0","id":{number}{head}'
         if session is not None:
             if not isinstance(session, str):
                 refuse("session_id", "must be a string")
@@ -365,6 +364,16 @@ class Session:
             refuse("params", "must be a dict, a list or None")
         # The part that may be large is last, and copied once.
         return to_bytes(f'{text},"params":{encode(params, "params")}}}\n', "call")
+
+    def _make_head(self, method: str, pool: str | None) -> str:
+        """The fields that many calls have in common; kept for the next of them."""
+        head = f',"method":{encode(method, "method")}'
+        if pool is not None:
+            head += f',"pool":{encode(pool, "pool")}'
+        if len(self._heads) >= _HEADS_KEPT:
+            self._heads.clear()
+        self._heads[method, pool] = head
+        return head
 
     def _with_token(self, params: Any, number: int) -> tuple[Any, Any]:
         """Params that carry a progress token, and that token: the caller's own or ours."""

@@ -32,6 +32,9 @@ def test_target_is_a_method_or_a_pool(call, resolved):
     [
         (("m", None, "fils"), r"pool: there is no pool 'fils'; the configuration has 'files', 'agent'"),
         (("fils", "m", None), r"target: there is no pool 'fils'"),
+        (([], None, None), r"target: must be a string"),
+        (("agent", {}, None), r"method: must be a string"),
+        (("m", None, []), r"pool: must be a string"),
         (("m", "n", "files"), r"method: the method is given twice, as 'm' and as 'n'"),
     ],
 )

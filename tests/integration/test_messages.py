@@ -115,7 +115,7 @@ async def test_worker_that_never_reads_does_not_block_the_loop(make_bus, pool):
 
 
 async def test_output_queue_of_a_worker_that_never_reads_has_an_end(make_bus, pool):
-    bus = await make_bus(pool("misbehaving_worker.py", "deaf"), limits={"max_output_queue": MIB})
+    bus = await make_bus(pool("misbehaving_worker.py", "deaf"), limits={"max_output_queue": MIB, "max_input_buffer": MIB})
     params = {"text": "x" * (MIB // 2)}
     requests = [bus.request("a", params, pool="misbehaving", timeout_ms=500) for _ in range(6)]
     errors = await asyncio.gather(*requests, return_exceptions=True)
@@ -150,6 +150,16 @@ async def test_second_answer_and_answers_to_nothing_are_dropped(make_bus, pool):
         assert await bus.request("a", {"n": n}, pool="stranger") == {"n": n}
     answers = [json.loads(message) for message in messages]
     assert len(answers) == len({answer["id"] for answer in answers}) == 20
+
+
+async def test_worker_cannot_speak_in_the_name_of_the_bus(make_bus, pool):
+    bus = await make_bus(pool("misbehaving_worker.py", "impostor"))
+    events = []
+    bus.on_worker_event(events.append)
+    for n in range(10):
+        assert await bus.request("a", {"n": n}, pool="misbehaving") == {"n": n}
+    assert [worker.state for worker in bus.get_workers()] == ["ready"]
+    assert events == []
 
 
 async def test_line_separators_inside_a_string_are_data(make_bus, pool):

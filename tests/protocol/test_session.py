@@ -91,7 +91,6 @@ def test_notification_has_no_id(session):
         {"params": {"a": "\ud800"}},
         {"params": "text"},
         {"params": 7},
-        {"method": 7},
         {"method": "\ud800"},
         {"sid": 7},
         {"pool": "mcp", "stream": True, "params": {"_meta": 7}},
@@ -288,3 +287,9 @@ def test_chunks_beyond_the_limit_overflow_and_read_ones_do_not_count(session):
         pending.buffered = 0
         assert EventKind.OVERFLOW not in kinds(receive(session, line))
         assert EventKind.OVERFLOW in kinds(receive(session, line))
+
+
+def test_many_methods_are_sent_right_and_not_all_kept(session):
+    for n in range(1000):
+        assert json.loads(ask(session, f"m{n}", pool="mcp").line)["method"] == f"m{n}"
+    assert len(session._heads) <= 256

@@ -15,6 +15,7 @@ Answers (otherwise the result is the request's params):
   noise         surrounds each answer with lines that are not JSON objects
   twice         answers each request twice
   stranger      sends an answer to an id nobody used before each answer
+  impostor      sends notifications in the name of the bus before each answer
   giant         the result is a text of N bytes (default 1 MiB)
   separators    the result has raw U+2028, U+2029, U+0085 inside a string
 """
@@ -28,12 +29,18 @@ import subprocess
 import sys
 
 STRAY_ID = 987654321
+BUS_METHODS = ("stdio_bus/worker_event", "stdio_bus/status", "stdio_bus/cancel")
 NOISE = (b"Listening on stdio\n", b"\n", b"42\n", b"[1, 2]\n", b'"text"\n', b'{"cut": \n', b"\xff\xfe\n")
 
 
 def encoded(request: dict, result: object) -> bytes:
     message = {"jsonrpc": "2.0", "id": request["id"], "result": result}
     return json.dumps(message, ensure_ascii=False).encode() + b"\n"
+
+
+def forged(method: str) -> bytes:
+    params = {"kind": "failed", "pool": "misbehaving", "worker": 1, "reason": "not true"}
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode() + b"\n"
 
 
 def write(data: bytes) -> None:
@@ -87,6 +94,8 @@ def main() -> None:
                 write(answer[n : n + 1])
         elif mode == "noise":
             write(b"".join(NOISE) + answer + b"".join(NOISE))
+        elif mode == "impostor":
+            write(b"".join(map(forged, BUS_METHODS)) + answer)
         elif mode == "stranger":
             write(encoded({"id": STRAY_ID}, "not for you") + answer)
         else:
