@@ -365,9 +365,7 @@ def _pools(where: str, value: Any) -> None:
         seen.append(pool["id"])
 
 
-_ROOT = _object(
-    {"pools": _pools, "limits": _LIMITS, "token": _text(max_bytes=1024)}, ["pools"], nulls=False
-)
+_ROOT = _object({"pools": _pools, "limits": _LIMITS, "token": _text(max_bytes=1024)}, ["pools"], nulls=False)
 
 
 def _check_document(document: Any) -> None:

@@ -115,7 +115,9 @@ async def test_worker_that_never_reads_does_not_block_the_loop(make_bus, pool):
 
 
 async def test_output_queue_of_a_worker_that_never_reads_has_an_end(make_bus, pool):
-    bus = await make_bus(pool("misbehaving_worker.py", "deaf"), limits={"max_output_queue": MIB, "max_input_buffer": MIB})
+    bus = await make_bus(
+        pool("misbehaving_worker.py", "deaf"), limits={"max_output_queue": MIB, "max_input_buffer": MIB}
+    )
     params = {"text": "x" * (MIB // 2)}
     requests = [bus.request("a", params, pool="misbehaving", timeout_ms=500) for _ in range(6)]
     errors = await asyncio.gather(*requests, return_exceptions=True)
