@@ -470,7 +470,7 @@ stdio_bus_state_t stdio_bus_get_state(const stdio_bus_t *bus) {
 
 int stdio_bus_worker_count(const stdio_bus_t *bus) {
     int count = 0;
-    for (size_t i = 0; i < bus->supervisor.worker_count; i++) count += bus->supervisor.workers[i]->pid != 0;
+    for (size_t i = 0; i < bus->supervisor.worker_count; i++) count += worker_is_alive(bus->supervisor.workers[i]);
     return count;
 }
 
@@ -528,7 +528,7 @@ int stdio_bus_get_workers(const stdio_bus_t *bus, stdio_bus_worker_info_t *out, 
             .state = public_state(worker->state),
             .in_flight = (int32_t)worker->target.in_flight,
             .restarts = worker->restarts,
-            .uptime_ms = worker->pid ? now - worker->started_at : 0,
+            .uptime_ms = worker_is_alive(worker) ? now - worker->started_at : 0,
             .bytes_in = worker->bytes_in,
             .bytes_out = worker->bytes_out,
         };
@@ -553,34 +553,49 @@ int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id) {
     return pause_worker(bus, worker_id, false);
 }
 
-static int not_supported(stdio_bus_t *bus, const char *function) {
-    char message[128];
-    snprintf(message, sizeof message, "%s: not supported by version " STDIO_BUS_VERSION, function);
-    report_error(bus, STDIO_BUS_ERR_NOTSUP, message);
-    return STDIO_BUS_ERR_NOTSUP;
+/* The pool that a call at run time is about; NULL with *code. */
+static pool_t *running_pool(const stdio_bus_t *bus, const char *pool_id, int *code) {
+    pool_t *pool = takes_messages(bus) && pool_id ? find_pool(bus, pool_id) : NULL;
+    *code = !takes_messages(bus) ? STDIO_BUS_ERR_STATE : !pool_id ? STDIO_BUS_ERR_EINVAL : STDIO_BUS_ERR_ENOTFOUND;
+    return pool;
 }
 
 int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances) {
-    (void)pool_id;
-    (void)instances;
-    return not_supported(bus, __func__);
+    int code;
+    pool_t *pool = running_pool(bus, pool_id, &code);
+    if (!pool) return code;
+    if (instances < 1 || instances > CONFIG_MAX_INSTANCES) return STDIO_BUS_ERR_EINVAL;
+    code = supervisor_scale(&bus->supervisor, pool, (size_t)instances);
+    finish(bus);
+    return code;
 }
 
 int stdio_bus_restart_pool(stdio_bus_t *bus, const char *pool_id) {
-    (void)pool_id;
-    return not_supported(bus, __func__);
+    int code;
+    pool_t *pool = running_pool(bus, pool_id, &code);
+    if (!pool) return code;
+    code = supervisor_restart(&bus->supervisor, pool);
+    finish(bus);
+    return code;
 }
 
 int stdio_bus_register_embedded_worker(stdio_bus_t *bus, int fd_to_worker, int fd_from_worker, const char *pool_id) {
-    (void)fd_to_worker;
-    (void)fd_from_worker;
-    (void)pool_id;
-    return not_supported(bus, __func__);
+    int code;
+    pool_t *pool = running_pool(bus, pool_id, &code);
+    if (!pool) return code;
+    if (fd_to_worker < 0 || fd_from_worker < 0) return STDIO_BUS_ERR_EINVAL;
+    code = supervisor_embed(&bus->supervisor, pool, fd_to_worker, fd_from_worker);
+    finish(bus);
+    return code;
 }
 
 int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id) {
-    (void)worker_id;
-    return not_supported(bus, __func__);
+    worker_t *worker = supervisor_find(&bus->supervisor, worker_id);
+    if (!worker) return STDIO_BUS_OK; /* it has gone by itself, or twice */
+    if (!worker->embedded) return STDIO_BUS_ERR_EINVAL;
+    supervisor_unembed(worker);
+    finish(bus);
+    return STDIO_BUS_OK;
 }
 
 int stdio_bus_get_listener_port(const stdio_bus_t *bus) {

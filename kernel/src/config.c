@@ -274,7 +274,8 @@ static const config_key_t POOL_KEYS[] = {
     {.name = "id", .read = read_string, .offset = POOL(id), .required = true, .high = POOL_ID_MAX},
     {.name = "command", .read = read_string, .offset = POOL(command), .required = true},
     {.name = "args", .read = read_strings, .offset = POOL(args), .nullable = true},
-    {.name = "instances", .read = read_integer, .offset = POOL(instances), .nullable = true, .low = 1, .high = 1024},
+    {.name = "instances", .read = read_integer, .offset = POOL(instances), .nullable = true, .low = 1,
+     .high = CONFIG_MAX_INSTANCES},
     {.name = "env", .read = read_env, .offset = POOL(env), .nullable = true},
     {.name = "inherit_env", .read = read_bool, .offset = POOL(inherit_env), .nullable = true},
     {.name = "cwd", .read = read_string, .offset = POOL(cwd), .nullable = true},
@@ -318,6 +319,7 @@ static bool read_pools(parser_t *p, json_span_t value, const config_key_t *key, 
     if (*value.text != '[') return fail(p, "must be an array");
     size_t count = count_items(value);
     if (!count) return fail(p, "must not be empty");
+    config->pool_count = 0; /* of a key that stands twice the last one counts */
     if (!(config->pools = allocate(p, count * sizeof *config->pools))) return false;
     json_span_t none, item;
     size_t at = 0;
@@ -392,8 +394,10 @@ int config_parse(const char *text, size_t len, config_t *out, char error[CONFIG_
     parser_t parser = {.config = out, .error = error};
     scan_t scan;
     scan_status_t status = json_scan(text, len, &scan);
+    size_t space = 0;
+    while (status == SCAN_OK && text[space] != '{') space++;
     bool ok;
-    if (status == SCAN_OK) ok = read_object(&parser, (json_span_t){text, len}, KEYS, COUNT(KEYS), out);
+    if (status == SCAN_OK) ok = read_object(&parser, (json_span_t){text + space, len - space}, KEYS, COUNT(KEYS), out);
     else if (status == SCAN_NOT_OBJECT) ok = fail(&parser, "config: must be an object");
     else ok = report_syntax(&parser, text, &scan);
     if (ok) return STDIO_BUS_OK;

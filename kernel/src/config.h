@@ -60,6 +60,7 @@ typedef struct config {
  * of the largest size. */
 size_t config_queue_size(const config_limits_t *limits);
 
+#define CONFIG_MAX_INSTANCES 1024
 #define CONFIG_ERROR_SIZE 512
 #define CONFIG_MAX_FILE (64u * 1024 * 1024)
 

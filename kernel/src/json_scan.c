@@ -185,9 +185,9 @@ static void begin_value(scanner_t *s) {
         s->out->field[s->open[s->depth]].start = (uint32_t)(s->at - s->begin);
 }
 
-static void end_value(scanner_t *s) {
+static void end_value(scanner_t *s, const char *end) {
     if (s->depth < 1 || s->depth > FIELD_DEPTH || s->open[s->depth] == NO_FIELD) return;
-    s->out->field[s->open[s->depth]].end = (uint32_t)(s->at - s->begin);
+    s->out->field[s->open[s->depth]].end = (uint32_t)(end - s->begin);
     s->open[s->depth] = NO_FIELD;
 }
 
@@ -200,6 +200,7 @@ scan_status_t json_scan(const char *text, size_t len, scan_t *out) {
     if (len > JSON_MAX_LENGTH) return fault(s, SCAN_NOT_JSON, "the text is too long");
     skip_space(s);
     size_t first = (size_t)(s->at - text);
+    const char *value_end;
 
 value:
     skip_space(s);
@@ -235,14 +236,14 @@ key:
     goto value;
 
 value_done:
-    end_value(s);
+    value_end = s->at;
+    skip_space(s);
     if (s->depth == 0) {
-        skip_space(s);
         if (s->at < s->end) return fault(s, SCAN_NOT_JSON, "something follows the JSON value");
         s->at = text + first;
         return text[first] == '{' ? SCAN_OK : fault(s, SCAN_NOT_OBJECT, "a message must be one JSON object");
     }
-    skip_space(s);
+    if (value_end < s->end) end_value(s, value_end); /* else it may be cut off: a number might go on */
     if (s->at == s->end) return fault(s, SCAN_NOT_JSON, cut_off);
     if (*s->at == ',') {
         s->at++;

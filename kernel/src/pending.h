@@ -82,7 +82,7 @@ void pending_abandon(pendings_t *pendings, pending_t *pending);
 pending_t *pending_of_id(const pendings_t *pendings, int64_t id);
 /* A client's call by the id it gave, as JSON text. */
 pending_t *pending_of_client(const pendings_t *pendings, const client_t *client, const char *id, size_t len);
-/* An abandoned call at this worker, by the host's own id. */
+/* An abandoned call at this worker (NULL: at any), by the host's own id. */
 pending_t *pending_abandoned(const pendings_t *pendings, const target_t *target, const char *id, size_t len);
 
 #endif

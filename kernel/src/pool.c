@@ -26,15 +26,20 @@ void target_init(target_t *target, pool_t *pool, int32_t worker_id) {
 void target_set_ready(target_t *target, bool ready) {
     target->ready = ready;
     target->node.key = target->in_flight;
-    if (ready) heap_put(&target->pool->ready, &target->node);
+    if (ready && !target->retiring) heap_put(&target->pool->ready, &target->node);
     else heap_remove(&target->pool->ready, &target->node);
+}
+
+void target_retire(target_t *target) {
+    target->retiring = true;
+    heap_remove(&target->pool->ready, &target->node);
 }
 
 void target_count(target_t *target, int change) {
     target->in_flight = change > 0 ? target->in_flight + 1 : target->in_flight - 1;
     target->node.key = target->in_flight;
     if (change > 0) target->node.order = ++target->pool->uses;
-    if (target->ready) heap_put(&target->pool->ready, &target->node);
+    if (target->ready && !target->retiring) heap_put(&target->pool->ready, &target->node);
 }
 
 bool target_has_room(const target_t *target) {

@@ -32,6 +32,7 @@ typedef struct target {
     pool_t *pool;
     int32_t worker_id;
     bool ready;
+    bool retiring; /* serves the sessions that are busy on it, and nothing new */
     size_t in_flight;
     uint64_t accepted; /* bytes given to the worker's queue since its process started */
     uint64_t written;  /* of those, bytes its pipe has taken */
@@ -40,6 +41,7 @@ typedef struct target {
     list_t asks;       /* pending_t.place: the worker's own requests, out to clients */
     size_t ask_count;
     list_t sessions;   /* session_t.on_target */
+    list_t due;        /* in router_t.due: may have room for what waits */
 } target_t;
 
 void pool_init(pool_t *pool, const config_pool_t *config);
@@ -50,6 +52,8 @@ void target_init(target_t *target, pool_t *pool, int32_t worker_id);
 /* Begins and ends the target's part in balancing.  Room in the heap must have been
  * reserved: heap_reserve(&pool->ready, workers). */
 void target_set_ready(target_t *target, bool ready);
+/* Ends its part in balancing while it stays ready for what is bound to it. */
+void target_retire(target_t *target);
 /* Counts a request in (+1) or out (-1). */
 void target_count(target_t *target, int change);
 /* Whether max_in_flight allows one more. */

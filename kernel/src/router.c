@@ -171,11 +171,12 @@ static bool keeps_spelling(json_span_t id) {
     return true;
 }
 
-/* Whether the worker sees the host's own id.  The same number, given by the bus to
- * another client's request, goes first. */
+/* Whether the worker sees the host's own id: not while an answer to an earlier use of it
+ * may come, nor while the bus has given the same number to another client's request. */
 static bool passes_host_id(const inbound_t *in) {
     if (!in->pool->config->profile->host_ids || in->client->id != STDIO_BUS_HOST_CLIENT || !keeps_spelling(in->id))
         return false;
+    if (pending_abandoned(&in->router->pendings, NULL, in->id.text, in->id.len)) return false; /* still due */
     int64_t number;
     const pending_t *other = json_integer(in->id, &number) ? pending_of_id(&in->router->pendings, number) : NULL;
     return !other || other->host_id || !(other->kind == PENDING_CALL || other->kind == PENDING_HANDSHAKE);
@@ -515,7 +516,7 @@ static bool route(inbound_t *in) {
     if (!read_session(in) || !choose_pool(in)) return false;
     const profile_t *profile = in->pool->config->profile;
     if (profile->clean && !check_clean(in)) return false;
-    if (profile->cancel_method && json_string_equals(in->method, profile->cancel_method, strlen(profile->cancel_method)) &&
+    if (!in->id.text && profile->cancel_method && json_string_equals(in->method, profile->cancel_method, strlen(profile->cancel_method)) &&
         has(in, FIELD_PARAMS_REQUEST_ID))
         return cancel(in, value_of(in, FIELD_PARAMS_REQUEST_ID));
     if (profile->refused_method && in->id.text &&

@@ -38,6 +38,8 @@ typedef struct router {
     size_t max_line;        /* limits.max_input_buffer, for its error message */
     size_t max_queue_bytes; /* of the messages that wait in one pool */
     list_t clients;         /* client_t.link */
+    list_t due;             /* target_t.due */
+    bool dispatching;
     sessions_t sessions;
     pendings_t pendings;
     buffer_t scratch;  /* error messages under construction */
@@ -71,6 +73,12 @@ bool router_worker_too_long(router_t *router, target_t *target, const line_t *li
 bool router_begin_handshake(router_t *router, target_t *target);
 /* The worker takes requests from now on. */
 void router_target_ready(router_t *router, target_t *target);
+
+/* The worker will be taken away: sessions that are idle on it are unbound at once, busy
+ * ones as they become idle; nothing else is given to it. */
+void router_retire(router_t *router, target_t *target);
+/* Whether nothing is under way at the worker. */
+bool router_is_idle(const target_t *target);
 
 /* Why requests of a worker end. */
 typedef struct router_loss {

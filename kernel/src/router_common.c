@@ -22,6 +22,7 @@ void router_init(router_t *router, const router_ops_t *ops, void *context, const
         .max_queue_bytes = config_queue_size(limits),
     };
     list_init(&router->clients);
+    list_init(&router->due);
     sessions_init(&router->sessions, (size_t)limits->max_sessions);
     buffer_init(&router->scratch, SCRATCH_MAX);
 }
@@ -122,7 +123,9 @@ static char *leave_queue(pending_t *p) {
 
 void router_end_call(router_t *router, pending_t *call) {
     sys_free(leave_queue(call));
-    if (call->session) sessions_count(&router->sessions, call->session, -1);
+    session_t *session = call->session;
+    if (session) sessions_count(&router->sessions, session, -1);
+    if (session && !session->in_flight && session->target->retiring) sessions_unbind(&router->sessions, session);
     if (call->sent) target_count(call->target, -1);
     pending_release(&router->pendings, call);
 }
@@ -225,10 +228,14 @@ static void insert_by_sequence(list_t *queue, pending_t *p) {
     list_append(after->next, &p->place); /* that is: in front of what follows */
 }
 
-void router_dispatch_target(router_t *router, target_t *target) {
+static void mark_due(router_t *router, target_t *target) {
+    if (!target->due.next) list_append(&router->due, &target->due);
+}
+
+static void dispatch(router_t *router, target_t *target) {
     pool_t *pool = target->pool;
     while (target->ready) {
-        list_t *own = list_first(&target->queue), *any = list_first(&pool->queue);
+        list_t *own = list_first(&target->queue), *any = target->retiring ? NULL : list_first(&pool->queue);
         pending_t *mine = own ? list_entry(own, pending_t, place) : NULL;
         pending_t *next = any ? list_entry(any, pending_t, place) : NULL;
         if (mine && (!next || mine->sequence < next->sequence)) next = mine;
@@ -250,9 +257,22 @@ void router_dispatch_target(router_t *router, target_t *target) {
             target_t *bound = next->target;
             list_remove(&next->place);
             insert_by_sequence(&bound->queue, next);
-            router_dispatch_target(router, bound);
+            mark_due(router, bound);
             continue;
         }
         send_waiting(router, next, target);
     }
+}
+
+/* One worker's turn can give others something to do: they take theirs afterwards. */
+void router_dispatch_target(router_t *router, target_t *target) {
+    list_t *link;
+    mark_due(router, target);
+    if (router->dispatching) return;
+    router->dispatching = true;
+    while ((link = list_first(&router->due))) {
+        list_remove(link);
+        dispatch(router, list_entry(link, target_t, due));
+    }
+    router->dispatching = false;
 }

@@ -304,12 +304,15 @@ bool router_find_id(const line_t *line, json_span_t *id) {
 
 bool router_worker_too_long(router_t *router, target_t *target, const line_t *line) {
     json_span_t id;
-    if (!router_find_id(line, &id)) {
-        /* A notification ends no request; what else has no id in sight might. */
-        scan_t scan;
-        json_scan(line->text, line->len, &scan);
-        return scan_has(&scan, FIELD_METHOD);
+    scan_t scan;
+    json_scan(line->text, line->len, &scan);
+    bool found = router_find_id(line, &id);
+    if (scan_has(&scan, FIELD_METHOD)) { /* no answer: no request ends with it */
+        router->routing_errors++;
+        if (found) refuse_worker(router, target, id, RPC_INVALID_REQUEST, "the request is too long");
+        return true;
     }
+    if (!found) return false;
     pending_t *call = find_answered(router, target, id);
     if (!call || call->abandoned) router->routing_errors++;
     if (!call) return true;
@@ -359,6 +362,20 @@ void router_target_ready(router_t *router, target_t *target) {
     target->pool->failed = false;
     target_set_ready(target, true);
     router_dispatch_target(router, target);
+}
+
+void router_retire(router_t *router, target_t *target) {
+    list_t *next;
+    target_retire(target);
+    for (list_t *link = list_first(&target->sessions); link; link = next) {
+        session_t *session = list_entry(link, session_t, on_target);
+        next = list_next(&target->sessions, link);
+        if (!session->in_flight) sessions_unbind(&router->sessions, session);
+    }
+}
+
+bool router_is_idle(const target_t *target) {
+    return !target->in_flight && !list_first(&target->queue);
 }
 
 /* Ends everything that waits in a queue. */

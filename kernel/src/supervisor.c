@@ -22,23 +22,23 @@
 typedef enum event { SPAWN, READY, FAULT, CLOSED, EXITED, TIMER, STOP, EVENT_COUNT } event_t;
 
 typedef void action_fn(worker_t *worker);
-static action_fn start_process, become_ready, kill_now, await_exit, give_up_waiting, take_crash, take_stop_exit, fail_startup,
-    escalate, begin_stop, stop_unstarted;
+static action_fn start_process, become_ready, kill_now, await_exit, give_up_waiting, take_crash, take_stop_exit,
+    fail_startup, escalate, begin_stop, hasten_stop, stop_unstarted;
 
 /*
  * The whole life of a worker.  NULL: the event means nothing in that state.
  *
- *                       SPAWN          READY         FAULT     CLOSED      EXITED          TIMER          STOP
+ *                       SPAWN          READY         FAULT     CLOSED      EXITED          TIMER            STOP
  */
 static action_fn *const TABLE[WORKER_STATE_COUNT][EVENT_COUNT] = {
-    [WORKER_IDLE]     = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          stop_unstarted},
-    [WORKER_STARTING] = {NULL,          become_ready, kill_now, await_exit, take_crash,     fail_startup,  begin_stop},
-    [WORKER_READY]    = {NULL,          NULL,         kill_now, await_exit, take_crash,     NULL,          begin_stop},
+    [WORKER_IDLE]     = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,            stop_unstarted},
+    [WORKER_STARTING] = {NULL,          become_ready, kill_now, await_exit, take_crash,     fail_startup,    begin_stop},
+    [WORKER_READY]    = {NULL,          NULL,         kill_now, await_exit, take_crash,     begin_stop,      begin_stop},
     [WORKER_DYING]    = {NULL,          NULL,         NULL,     NULL,       take_crash,     give_up_waiting, begin_stop},
-    [WORKER_BACKOFF]  = {start_process, NULL,         NULL,     NULL,       NULL,           start_process, stop_unstarted},
-    [WORKER_STOPPING] = {NULL,          NULL,         NULL,     NULL,       take_stop_exit, escalate,      NULL},
-    [WORKER_STOPPED]  = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          NULL},
-    [WORKER_FAILED]   = {start_process, NULL,         NULL,     NULL,       NULL,           NULL,          NULL},
+    [WORKER_BACKOFF]  = {start_process, NULL,         NULL,     NULL,       NULL,           start_process,   stop_unstarted},
+    [WORKER_STOPPING] = {NULL,          NULL,         NULL,     NULL,       take_stop_exit, escalate,        hasten_stop},
+    [WORKER_STOPPED]  = {NULL,          NULL,         NULL,     NULL,       NULL,           NULL,            NULL},
+    [WORKER_FAILED]   = {NULL,          NULL,         NULL,     NULL,       NULL,           NULL,            NULL},
 };
 
 static void happen(worker_t *worker, event_t event) {
@@ -101,14 +101,20 @@ static const char *text_or_empty(const char *text) {
     return text ? text : "";
 }
 
+/* The wait status of a process that has exited, or is to; with all of its group. */
+static int end_process(worker_t *worker) {
+    /* The leader is a zombie until it is reaped, so the group's number is still ours. */
+    sys_kill_group(worker->pid, SIGKILL);
+    return sys_reap(worker->pid);
+}
+
 /* Collects the process: its last output, its group, its status. */
 static void collect(worker_t *worker, ending_t *ending) {
     worker_drain(worker);
-    /* The leader is a zombie until it is reaped, so the group's number is still ours. */
-    sys_kill_group(worker->pid, SIGKILL);
-    int status = sys_reap(worker->pid);
     *ending = (ending_t){.pid = worker->pid, .exit_code = -1, .stderr_tail = tail_join(&worker->tail)};
     char how[96] = "has disappeared"; /* somebody else has reaped it */
+    if (worker->embedded) strcpy(how, "has closed its connection");
+    int status = worker->embedded ? -1 : end_process(worker);
     if (status >= 0 && WIFEXITED(status)) {
         ending->exit_code = WEXITSTATUS(status);
         snprintf(how, sizeof how, "exited with status %d", ending->exit_code);
@@ -137,7 +143,9 @@ static void announce_ending(worker_t *worker, const char *kind, const ending_t *
 static void lose_requests(worker_t *worker, const ending_t *ending, rpc_error_t error) {
     router_loss_t loss = {
         .error = error,
-        .message = error == RPC_STOPPING ? "the bus is stopping" : ending->reason,
+        .message = error != RPC_STOPPING                    ? ending->reason
+                   : supervisor_of(worker)->stopping ? "the bus is stopping"
+                                                     : "its worker was taken out of service",
         .exit_code = ending->exit_code,
         .signal = ending->signal,
         .stderr_tail = text_or_empty(ending->stderr_tail),
@@ -150,9 +158,23 @@ static void lose_requests(worker_t *worker, const ending_t *ending, rpc_error_t 
 static bool pool_is_lost(const supervisor_t *supervisor, const pool_t *pool) {
     for (size_t i = 0; i < supervisor->worker_count; i++) {
         const worker_t *worker = supervisor->workers[i];
-        if (worker->target.pool == pool && worker->state != WORKER_FAILED) return false;
+        if (worker->target.pool == pool && !worker->leaving && worker->state != WORKER_FAILED) return false;
     }
     return true;
+}
+
+/* Workers without a process, or out of service, are freed by the next flush. */
+static void mark_leaving(worker_t *worker) {
+    if (!worker->leaving) supervisor_of(worker)->leaving++;
+    worker->leaving = true;
+}
+
+/* The successor cannot be started: those it should have replaced stay. */
+static void abandon_restart(worker_t *successor) {
+    supervisor_t *supervisor = supervisor_of(successor);
+    mark_leaving(successor);
+    for (size_t i = 0; i < supervisor->worker_count; i++)
+        if (supervisor->workers[i]->target.pool == successor->target.pool) supervisor->workers[i]->outdated = false;
 }
 
 static void fail_for_good(worker_t *worker, const ending_t *ending) {
@@ -160,6 +182,10 @@ static void fail_for_good(worker_t *worker, const ending_t *ending) {
     worker->state = WORKER_FAILED;
     log_worker(worker, STDIO_BUS_LOG_ERROR, "failed for good: %s", ending->reason);
     announce_ending(worker, "failed", ending);
+    if (worker->replaces) {
+        abandon_restart(worker);
+        return;
+    }
     if (pool_is_lost(supervisor, worker->target.pool))
         router_pool_failed(supervisor->router, worker->target.pool, ending->reason, text_or_empty(ending->stderr_tail));
 }
@@ -238,6 +264,9 @@ static void start_process(worker_t *worker) {
     if (!router_begin_handshake(supervisor->router, &worker->target)) happen(worker, READY);
 }
 
+static void retire(worker_t *worker);
+static int roll(supervisor_t *supervisor, pool_t *pool);
+
 static void become_ready(worker_t *worker) {
     loop_timer_stop(worker->shared->loop, &worker->timer);
     worker->state = WORKER_READY;
@@ -245,6 +274,11 @@ static void become_ready(worker_t *worker) {
     announce(worker, &(supervisor_event_t){
                          .kind = "started", .reason = "", .stderr_tail = "", .pid = worker->pid, .exit_code = -1});
     router_target_ready(supervisor_of(worker)->router, &worker->target);
+    worker_t *predecessor = worker->replaces ? supervisor_find(supervisor_of(worker), worker->replaces) : NULL;
+    worker->replaces = 0;
+    if (!predecessor) return;
+    retire(predecessor);
+    roll(supervisor_of(worker), worker->target.pool);
 }
 
 void supervisor_handshake_done(worker_t *worker, const char *error) {
@@ -282,12 +316,20 @@ static void give_up_waiting(worker_t *worker) {
     kill_now(worker);
 }
 
+/* Gone, and nobody will start it again. */
+static void end_for_good(worker_t *worker, const ending_t *ending) {
+    worker->state = WORKER_STOPPED;
+    if (worker->embedded) mark_leaving(worker);
+    announce_ending(worker, "stopped", ending);
+}
+
 static void take_crash(worker_t *worker) {
     ending_t ending;
-    target_set_ready(&worker->target, false);
+    begin_dying(worker); /* what it still had to say does not make it ready any more */
     collect(worker, &ending);
     lose_requests(worker, &ending, RPC_WORKER_EXITED);
-    schedule_restart(worker, &ending);
+    if (worker->leaving || worker->embedded) end_for_good(worker, &ending);
+    else schedule_restart(worker, &ending);
     sys_free(ending.stderr_tail);
 }
 
@@ -299,29 +341,47 @@ static void stop_unstarted(worker_t *worker) {
     announce(worker, &(supervisor_event_t){.kind = "stopped", .reason = "", .stderr_tail = "", .exit_code = -1});
 }
 
+static uint64_t until(const worker_t *worker, uint64_t when) {
+    uint64_t now = loop_now(worker->shared->loop);
+    return when > now ? when - now : 0;
+}
+
 static void begin_stop(worker_t *worker) {
-    supervisor_t *supervisor = supervisor_of(worker);
+    const supervisor_t *supervisor = supervisor_of(worker);
+    uint64_t grace = supervisor->closing ? supervisor->grace_ms : STOP_GRACE_MAX_MS;
     target_set_ready(&worker->target, false);
     worker->state = WORKER_STOPPING;
+    worker->kill_at = supervisor->closing ? supervisor->kill_at : loop_now(worker->shared->loop) + 2 * grace;
     worker_close_stdin(worker);
-    start_timer(worker, supervisor->grace_ms);
+    start_timer(worker, grace);
+}
+
+/* The whole bus stops while this worker is at it already. */
+static void hasten_stop(worker_t *worker) {
+    const supervisor_t *supervisor = supervisor_of(worker);
+    if (supervisor->kill_at >= worker->kill_at) return;
+    worker->kill_at = supervisor->kill_at;
+    start_timer(worker, until(worker, worker->kill_at) < supervisor->grace_ms ? until(worker, worker->kill_at)
+                                                                               : supervisor->grace_ms);
 }
 
 /* SIGTERM first, SIGKILL when the time is up. */
 static void escalate(worker_t *worker) {
-    uint64_t now = loop_now(worker->shared->loop), kill_at = supervisor_of(worker)->kill_at;
-    bool last = now >= kill_at;
-    sys_kill_group(worker->pid, last ? SIGKILL : SIGTERM);
-    if (!last) start_timer(worker, kill_at - now);
+    if (worker->embedded) {
+        take_stop_exit(worker); /* it has had its time to close the connection */
+        return;
+    }
+    uint64_t left = until(worker, worker->kill_at);
+    sys_kill_group(worker->pid, left ? SIGTERM : SIGKILL);
+    if (left) start_timer(worker, left);
     else if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
 }
 
 static void take_stop_exit(worker_t *worker) {
     ending_t ending;
     collect(worker, &ending);
-    worker->state = WORKER_STOPPED;
     lose_requests(worker, &ending, RPC_STOPPING);
-    announce_ending(worker, "stopped", &ending);
+    end_for_good(worker, &ending);
     sys_free(ending.stderr_tail);
 }
 
@@ -366,7 +426,7 @@ static void on_stderr_line(worker_t *worker, const char *text, size_t len) {
 }
 
 static void on_closed(worker_t *worker, const char *pipe) {
-    if (sys_has_exited(worker->pid)) {
+    if (!worker->pid || sys_has_exited(worker->pid)) {
         happen(worker, EXITED);
         return;
     }
@@ -386,6 +446,29 @@ static void on_timer(loop_timer_t *timer) {
 
 static void on_drain_timer(loop_timer_t *timer);
 
+/* A further worker of the pool, not started.  NULL: no memory. */
+static worker_t *add_worker(supervisor_t *supervisor, pool_t *pool) {
+    size_t count = supervisor->worker_count;
+    if (count == supervisor->worker_capacity) {
+        size_t capacity = count ? 2 * count : 8;
+        worker_t **workers = sys_realloc(supervisor->workers, capacity * sizeof(*workers));
+        if (!workers) return NULL;
+        supervisor->workers = workers;
+        supervisor->worker_capacity = capacity;
+    }
+    /* Two timers for each worker, one of ours, one to spare; and at worst all of the
+     * workers are ready in one pool. */
+    if (!heap_reserve(&pool->ready, count + 1) || !loop_reserve_timers(supervisor->shared.loop, 2 * (count + 1) + 2))
+        return NULL;
+    worker_t *worker = sys_malloc(sizeof *worker);
+    if (!worker) return NULL;
+    worker_init(worker, &supervisor->shared, &supervisor->config->limits, pool, ++supervisor->last_worker_id);
+    worker->supervisor = supervisor;
+    worker->timer.fn = on_timer;
+    supervisor->workers[supervisor->worker_count++] = worker;
+    return worker;
+}
+
 bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, const config_t *config, pool_t *pools,
                      const supervisor_ops_t *ops, void *context) {
     *supervisor = (supervisor_t){.router = router, .config = config, .ops = *ops, .context = context};
@@ -393,40 +476,26 @@ bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, c
     supervisor->shared.ops = (worker_ops_t){on_line, on_stderr_line, on_closed, on_exited};
     supervisor->drain_timer = (loop_timer_t){.fn = on_drain_timer, .owner = supervisor};
     list_init(&supervisor->shared.dirty);
-    size_t total = 0;
-    for (size_t i = 0; i < config->pool_count; i++) {
-        if (!heap_reserve(&pools[i].ready, (size_t)config->pools[i].instances)) return false;
-        total += (size_t)config->pools[i].instances;
-    }
     supervisor->shared.scratch = sys_malloc(WORKER_SCRATCH_SIZE);
-    supervisor->workers = sys_calloc(total, sizeof(*supervisor->workers));
-    /* Two timers for each worker, one of ours, one to spare. */
-    if (!supervisor->shared.scratch || !supervisor->workers || !loop_reserve_timers(loop, 2 * total + 2)) return false;
-    for (size_t i = 0; i < config->pool_count; i++) {
-        for (int64_t k = 0; k < config->pools[i].instances; k++) {
-            worker_t *worker = sys_malloc(sizeof *worker);
-            if (!worker) return false;
-            size_t index = supervisor->worker_count++;
-            worker_init(worker, &supervisor->shared, &config->limits, &pools[i], (int32_t)index + 1);
-            worker->supervisor = supervisor;
-            worker->timer.fn = on_timer;
-            supervisor->workers[index] = worker;
-        }
-    }
+    if (!supervisor->shared.scratch) return false;
+    for (size_t i = 0; i < config->pool_count; i++)
+        for (int64_t k = 0; k < config->pools[i].instances; k++)
+            if (!add_worker(supervisor, &pools[i])) return false;
     return true;
+}
+
+static void free_worker(worker_t *worker) {
+    worker_free(worker);
+    sys_free(worker);
 }
 
 void supervisor_free(supervisor_t *supervisor) {
     for (size_t i = 0; i < supervisor->worker_count; i++) {
         worker_t *worker = supervisor->workers[i];
         static const ending_t nobody = {.exit_code = -1};
-        if (worker->pid) {
-            sys_kill_group(worker->pid, SIGKILL);
-            sys_reap(worker->pid);
-        }
+        if (worker->pid) end_process(worker);
         lose_requests(worker, &nobody, RPC_STOPPING);
-        worker_free(worker);
-        sys_free(worker);
+        free_worker(worker);
     }
     if (supervisor->shared.loop) loop_timer_stop(supervisor->shared.loop, &supervisor->drain_timer);
     sys_free(supervisor->workers);
@@ -466,7 +535,7 @@ void supervisor_stop(supervisor_t *supervisor, uint64_t timeout_ms) {
 bool supervisor_stopped(const supervisor_t *supervisor) {
     if (!supervisor->closing) return false;
     for (size_t i = 0; i < supervisor->worker_count; i++)
-        if (supervisor->workers[i]->pid) return false;
+        if (worker_is_alive(supervisor->workers[i])) return false;
     return true;
 }
 
@@ -496,12 +565,127 @@ static void flush_dirty(supervisor_t *supervisor) {
     }
 }
 
+/* ---- pools at run time --------------------------------------------------------- */
+
+/* Takes a worker out of service; what is under way on it ends first. */
+static void retire(worker_t *worker) {
+    const config_limits_t *limits = &supervisor_of(worker)->config->limits;
+    mark_leaving(worker);
+    worker->outdated = false;
+    if (worker->state != WORKER_READY) {
+        happen(worker, STOP);
+        return;
+    }
+    router_retire(supervisor_of(worker)->router, &worker->target);
+    start_timer(worker, (uint64_t)limits->drain_timeout_sec * 1000);
+}
+
+static bool in_service(const worker_t *worker, const pool_t *pool) {
+    return worker->target.pool == pool && !worker->leaving && !worker->embedded;
+}
+
+int supervisor_scale(supervisor_t *supervisor, pool_t *pool, size_t instances) {
+    size_t count = 0;
+    for (size_t i = 0; i < supervisor->worker_count; i++) count += in_service(supervisor->workers[i], pool);
+    for (; count < instances; count++) {
+        worker_t *worker = add_worker(supervisor, pool);
+        if (!worker) return STDIO_BUS_ERR_BUFFER;
+        pool->failed = false;
+        happen(worker, SPAWN);
+    }
+    for (size_t i = supervisor->worker_count; i-- > 0 && count > instances;) {
+        if (!in_service(supervisor->workers[i], pool)) continue;
+        retire(supervisor->workers[i]);
+        count--;
+    }
+    return STDIO_BUS_OK;
+}
+
+/* Starts a successor for the next outdated worker, unless one is on its way. */
+static int roll(supervisor_t *supervisor, pool_t *pool) {
+    worker_t *outdated = NULL;
+    for (size_t i = supervisor->worker_count; i-- > 0;) {
+        worker_t *worker = supervisor->workers[i];
+        if (!in_service(worker, pool)) continue;
+        if (worker->replaces) return STDIO_BUS_OK;
+        if (worker->outdated) outdated = worker;
+    }
+    if (!outdated) return STDIO_BUS_OK;
+    worker_t *successor = add_worker(supervisor, pool);
+    if (!successor) return STDIO_BUS_ERR_BUFFER;
+    successor->replaces = outdated->target.worker_id;
+    happen(successor, SPAWN);
+    return STDIO_BUS_OK;
+}
+
+int supervisor_restart(supervisor_t *supervisor, pool_t *pool) {
+    for (size_t i = 0; i < supervisor->worker_count; i++) {
+        worker_t *worker = supervisor->workers[i];
+        if (in_service(worker, pool) && !worker->replaces) worker->outdated = true;
+    }
+    return roll(supervisor, pool);
+}
+
+int supervisor_embed(supervisor_t *supervisor, pool_t *pool, int to_worker, int from_worker) {
+    /* Two watches need two descriptors, also of one socket. */
+    if (from_worker == to_worker) from_worker = sys_duplicate(to_worker);
+    spawn_child_t ends = {.to_stdin = to_worker, .from_stdout = from_worker, .from_stderr = -1};
+    worker_t *worker = NULL;
+    if (from_worker >= 0 && sys_prepare(to_worker) == 0 && sys_prepare(from_worker) == 0)
+        worker = add_worker(supervisor, pool);
+    if (!worker) {
+        sys_close(to_worker);
+        sys_close(from_worker);
+        return STDIO_BUS_ERR;
+    }
+    worker->embedded = true;
+    worker->state = WORKER_STARTING;
+    worker->started_at = loop_now(supervisor->shared.loop);
+    pool->failed = false;
+    if (!worker_attach(worker, &ends)) {
+        worker_detach(worker);
+        worker->state = WORKER_STOPPED;
+        mark_leaving(worker);
+        return STDIO_BUS_ERR;
+    }
+    start_timer(worker, (uint64_t)pool->config->startup_timeout_sec * 1000);
+    int32_t id = worker->target.worker_id;
+    if (!router_begin_handshake(supervisor->router, &worker->target)) happen(worker, READY);
+    return id;
+}
+
+void supervisor_unembed(worker_t *worker) {
+    if (worker->embedded && !worker->leaving) retire(worker);
+}
+
+/* Ends retired workers that have nothing left to do, and frees those that have ended. */
+static void bury_leaving(supervisor_t *supervisor) {
+    size_t kept = 0, count = supervisor->worker_count;
+    for (size_t i = 0; i < count; i++) {
+        worker_t *worker = supervisor->workers[i];
+        if (worker->leaving && worker->state == WORKER_READY && router_is_idle(&worker->target)) happen(worker, STOP);
+    }
+    for (size_t i = 0; i < count; i++) {
+        worker_t *worker = supervisor->workers[i];
+        bool ended = worker->state == WORKER_STOPPED || worker->state == WORKER_FAILED;
+        if (!worker->leaving || !ended) {
+            supervisor->workers[kept++] = worker;
+            continue;
+        }
+        free_worker(worker);
+        supervisor->leaving--;
+    }
+    supervisor->worker_count = kept;
+}
+
 void supervisor_flush(supervisor_t *supervisor) {
+    if (supervisor->leaving) bury_leaving(supervisor);
     while (list_first(&supervisor->shared.dirty)) flush_dirty(supervisor);
     if (supervisor->stopping && !supervisor->closing && !router_has_work(supervisor->router)) close_workers(supervisor);
 }
 
 worker_t *supervisor_find(const supervisor_t *supervisor, int32_t worker_id) {
-    bool known = worker_id >= 1 && (size_t)worker_id <= supervisor->worker_count;
-    return known ? supervisor->workers[worker_id - 1] : NULL;
+    for (size_t i = 0; i < supervisor->worker_count; i++)
+        if (supervisor->workers[i]->target.worker_id == worker_id) return supervisor->workers[i];
+    return NULL;
 }

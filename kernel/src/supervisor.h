@@ -30,8 +30,11 @@ typedef struct supervisor {
     const config_t *config;
     supervisor_ops_t ops;
     void *context;
-    worker_t **workers; /* owned; in order of their ids, which are index + 1 */
+    worker_t **workers; /* owned; in order of their ids */
     size_t worker_count;
+    size_t worker_capacity;
+    int32_t last_worker_id;
+    size_t leaving; /* workers that are to be freed */
     uint64_t restarts;
     bool stopping;     /* waits for answers until drain_timer or all are in */
     bool closing;      /* the workers have been asked to end */
@@ -53,7 +56,19 @@ bool supervisor_stopped(const supervisor_t *supervisor);
 /* Every pool has a ready worker, or none of its workers will ever be. */
 bool supervisor_settled(const supervisor_t *supervisor);
 
-/* Writes what has been queued for workers; ends the drain when nothing is left to wait
+/* Adds workers to the pool, or retires the youngest: what is under way on them ends first,
+ * within drain_timeout_sec.  `instances` >= 1.  0 or a STDIO_BUS_ERR_ code. */
+int supervisor_scale(supervisor_t *supervisor, pool_t *pool, size_t instances);
+/* Replaces every worker of the pool, one after the other; each is retired when its
+ * successor is ready. */
+int supervisor_restart(supervisor_t *supervisor, pool_t *pool);
+/* A worker inside the host, over descriptors that are the supervisor's from now on (also
+ * on failure).  Its id, or a STDIO_BUS_ERR_ code. */
+int supervisor_embed(supervisor_t *supervisor, pool_t *pool, int to_worker, int from_worker);
+/* Retires an embedded worker. */
+void supervisor_unembed(worker_t *worker);
+
+/* Writes what has been queued for workers; frees the retired ones that have ended; ends the drain when nothing is left to wait
  * for.  To be called once after each batch of work. */
 void supervisor_flush(supervisor_t *supervisor);
 

@@ -89,6 +89,20 @@ static int prepare_end(int *fd, bool nonblocking) {
     return flags < 0 ? -1 : fcntl(*fd, F_SETFL, flags | O_NONBLOCK);
 }
 
+int sys_prepare(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+int sys_duplicate(int fd) {
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+void sys_end_writing(int fd) {
+    shutdown(fd, SHUT_WR);
+}
+
 int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write) {
 #if defined(__linux__)
     if (pipe2(fds, O_CLOEXEC) < 0) return -1;

@@ -33,6 +33,11 @@ ssize_t sys_send(int fd, const void *data, size_t size);
  * (spawn puts the other ends there).  0, or -1 with errno. */
 int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write);
 
+/* Makes a descriptor of the host non-blocking and close-on-exec.  0, or -1 with errno. */
+int sys_prepare(int fd);
+int sys_duplicate(int fd); /* close-on-exec */
+void sys_end_writing(int fd); /* of a socket, whatever duplicates it has; nothing for a pipe */
+
 /* Writes in between to a pipe without a reader fail with EPIPE and nothing more, whatever
  * the host does with SIGPIPE; its mask and dispositions are as before afterwards. */
 typedef struct sys_sigpipe {

@@ -37,9 +37,14 @@ void worker_free(worker_t *worker) {
     sys_free(worker->crashes);
 }
 
+bool worker_is_alive(const worker_t *worker) {
+    return worker->pid || worker->in.fd >= 0 || worker->out.fd >= 0;
+}
+
 static void close_pipe(worker_t *worker, watch_t *pipe) {
     if (pipe->fd < 0) return;
     loop_watch(worker->shared->loop, pipe, 0);
+    if (worker->embedded && pipe == &worker->in) sys_end_writing(pipe->fd);
     sys_close(pipe->fd);
     pipe->fd = -1;
 }
@@ -52,16 +57,17 @@ bool worker_attach(worker_t *worker, const spawn_child_t *child) {
     worker->err.fd = child->from_stderr;
     worker->close_after_flush = false;
     tail_free(&worker->tail); /* what an earlier process wrote explains nothing of this one */
-    worker->watched_child = loop_watch_child(loop, &worker->child);
+    worker->watched_child = child->pid && loop_watch_child(loop, &worker->child);
     return loop_watch(loop, &worker->out, worker->paused ? 0 : POLL_READ) == 0 &&
-           loop_watch(loop, &worker->err, POLL_READ) == 0;
+           (worker->err.fd < 0 || loop_watch(loop, &worker->err, POLL_READ) == 0);
 }
 
 void worker_detach(worker_t *worker) {
     close_pipe(worker, &worker->in);
     close_pipe(worker, &worker->out);
     close_pipe(worker, &worker->err);
-    loop_unwatch_child(worker->shared->loop, &worker->child);
+    if (worker->watched_child) loop_unwatch_child(worker->shared->loop, &worker->child);
+    worker->watched_child = false;
     loop_timer_stop(worker->shared->loop, &worker->reap);
     list_remove(&worker->dirty);
     buffer_free(&worker->outbox);
@@ -173,7 +179,7 @@ static void on_exit(watch_t *watch, unsigned events) {
 /* Where the system reports no exits: asks, from the end of the worker's output on. */
 static void on_reap(loop_timer_t *timer) {
     worker_t *worker = timer->owner;
-    if (sys_has_exited(worker->pid)) worker->shared->ops.exited(worker);
+    if (!worker->pid || sys_has_exited(worker->pid)) worker->shared->ops.exited(worker);
     else loop_timer_start(worker->shared->loop, timer, REAP_POLL_MS);
 }
 

@@ -57,6 +57,11 @@ typedef struct worker {
     void *supervisor;
     worker_state_t state;
     pid_t pid; /* 0: no process */
+    bool embedded;    /* lives inside the host: descriptors and no process */
+    bool leaving;     /* retired: freed once it has ended */
+    bool outdated;    /* to be replaced by a rolling restart */
+    int32_t replaces; /* the worker that is retired when this one is ready; 0: none */
+    uint64_t kill_at; /* while stopping: by when it must be gone, in loop time */
     watch_t in, out, err, child; /* fd -1: closed */
     bool watched_child; /* exits are reported; otherwise end-of-file and `reap` serve */
     bool paused;
@@ -78,7 +83,10 @@ typedef struct worker {
 void worker_init(worker_t *worker, worker_shared_t *shared, const config_limits_t *limits, pool_t *pool, int32_t id);
 void worker_free(worker_t *worker); /* no process may be left */
 
-/* Takes over the pipes and the process.  False: the loop cannot watch them. */
+/* Whether a process or a connection is there. */
+bool worker_is_alive(const worker_t *worker);
+
+/* Takes over the pipes and the process (pid 0: none).  False: the loop cannot watch them. */
 bool worker_attach(worker_t *worker, const spawn_child_t *child);
 /* Closes the pipes and forgets what was not written. */
 void worker_detach(worker_t *worker);

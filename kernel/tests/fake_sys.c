@@ -132,6 +132,19 @@ int sys_pipe(int fds[2], bool nonblocking_read, bool nonblocking_write) {
     return 0;
 }
 
+int sys_prepare(int fd) {
+    if (fails(EBADF)) return -1;
+    return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -1 : fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+int sys_duplicate(int fd) {
+    return fails(EMFILE) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+void sys_end_writing(int fd) {
+    shutdown(fd, SHUT_WR);
+}
+
 void sys_sigpipe_hold(sys_sigpipe_t *hold) {
     hold->blocked = signal(SIGPIPE, SIG_IGN) != SIG_DFL;
 }

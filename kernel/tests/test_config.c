@@ -56,7 +56,7 @@ static void test_root(void) {
         {"{'pools':[]}", "pools: must not be empty"},
         {"{'pools':[7]}", "pools[0]: must be an object"},
         {"{'pools':[{'id':'a','command':'c'},'x']}", "pools[1]: must be an object"},
-        {"{'pool':[]}", "pool: unknown key, expected one of pools, limits"},
+        {"{'pool':[]}", "pool: unknown key, expected one of pools, limits, token"},
         {"{'pools':[{'id':'a','command':'c'},{'id':'b','command':'c'},{'id':'a','command':'c'}]}",
          "pools[2].id: 'a' is used twice"},
         {"{'pools':[{'id':'a','command':'c'},{'id':'\\u0061','command':'c'}]}", "pools[1].id: 'a' is used twice"},
@@ -64,6 +64,8 @@ static void test_root(void) {
          "pools[1].instances: must be 1..1024"},
         {"{'pools':[{'id':'a','command':'c'}],'limits':[]}", "limits: must be an object"},
         {"{'pools':[{'id':'a','command':'c'}],'limits':null}", "limits: must be an object"},
+        {"{'pools':[{'id':'a','command':'c'}],'token':7}", "token: must be a string"},
+        {"{'pools':[{'id':'a','command':'c'}],'token':''}", "token: must not be empty"},
     };
     check_all_wrong(cases, COUNT(cases), "%s");
 }
@@ -231,11 +233,13 @@ static const char FULL[] =
     "'params':{}}},'startup_timeout_sec':3600,'max_queue':0,'max_in_flight':1000000,'protocol':'jsonrpc',"
     "'cwd':'/\\u00e9','inherit_env':false,'env':{'A':'1','DROP':null,'E':''},'instances':1024,"
     "'args':['-x','','\\u20ac'],'command':'run','id':'first'},{'id':'second','command':'c','protocol':'mcp'},"
-    "{'id':'third','command':'c','protocol':'mcp','handshake':{'request':{'method':'initialize'}}}]}";
+    "{'id':'third','command':'c','protocol':'mcp','handshake':{'request':{'method':'initialize','params':{'b':2}},"
+    "'notification':null}},{'id':'fourth','command':'c','protocol':'mcp','handshake':{'request':{'method':'hi'}}}],"
+    "'token':'secret'}";
 
 static void test_full(void) {
     CHECK_INT(parse(FULL), STDIO_BUS_OK);
-    CHECK_INT(config.pool_count, 3);
+    CHECK_INT(config.pool_count, 4);
     const config_pool_t *pool = &config.pools[0];
     CHECK_STR(pool->id, "first");
     CHECK_STR(pool->args[0], "-x");
@@ -261,8 +265,12 @@ static void test_full(void) {
     CHECK_STR(config.pools[1].handshake.params, config.pools[1].profile->handshake_params);
     CHECK_STR(config.pools[1].handshake.notification_method, "notifications/initialized");
     CHECK_STR(config.pools[2].handshake.method, "initialize");
-    CHECK_STR(config.pools[2].handshake.params, NULL);
+    CHECK_STR(config.pools[2].handshake.params, quoted("{'b':2}"));
     CHECK_STR(config.pools[2].handshake.notification_method, NULL);
+    CHECK_STR(config.pools[3].handshake.method, "hi"); /* another than the profile's: all is as configured */
+    CHECK_STR(config.pools[3].handshake.params, NULL);
+    CHECK_STR(config.pools[3].handshake.notification_method, NULL);
+    CHECK_STR(config.token, "secret");
     CHECK_INT(config.limits.max_output_queue, 4294967296);
     CHECK_INT(config.limits.max_sessions, 4);
     config_free(&config);
@@ -311,7 +319,7 @@ static void test_files(void) {
     const char *json = quoted(FULL);
     CHECK_INT(write(fd, json, strlen(json)), strlen(json));
     CHECK_INT(config_read(path, &config, error), STDIO_BUS_OK);
-    CHECK_INT(config.pool_count, 3);
+    CHECK_INT(config.pool_count, 4);
     config_free(&config);
     fake_sys_fail_call(2);
     CHECK_INT(config_read(path, &config, error), STDIO_BUS_ERR_CONFIG);

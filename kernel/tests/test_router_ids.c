@@ -155,6 +155,26 @@ static void test_host_ids_and_others(void) {
     bench_close();
 }
 
+/* The late answer to a cancelled request is not taken for that of the next request which the
+ * host gives the same id. */
+static void test_host_id_used_again_after_cancelling(void) {
+    open_ready(OWN, 1);
+    bench_send(0, "{'id':5,'method':'m','sessionId':'s'}");
+    WORKER_GETS(1, "{'id':5,'method':'m','sessionId':'s'}");
+    bench_send(0, "{'method':'stdio_bus/cancel','params':{'id':5}}");
+    CLIENT_GETS_ERROR(0, 1, "5", "'p'", RPC_CANCELLED, false);
+    bench_send(0, "{'id':5,'method':'m','sessionId':'s'}");
+    long long wire = WORKER_GETS(1, "{'id':#,'method':'m','sessionId':'s'}");
+    CHECK(wire != 5);
+    CHECK(bench_reply(1, "{'id':5,'result':'late'}"));
+    QUIET();
+    CHECK(bench_reply(1, "{'id':%lld,'result':'right'}", wire));
+    CLIENT_GETS(0, 1, "{'id':5,'result':'right'}");
+    bench_send(0, "{'id':5,'method':'m','sessionId':'s'}"); /* nothing is out there any more */
+    WORKER_GETS(1, "{'id':5,'method':'m','sessionId':'s'}");
+    bench_close();
+}
+
 /* What a worker may write differently from what it was sent finds its request all the same. */
 static void test_host_ids_that_are_rewritten(void) {
     open_ready(OWN, 1);
@@ -194,6 +214,7 @@ int main(void) {
     test_answers_nobody_waits_for();
     test_host_ids();
     test_host_ids_and_others();
+    test_host_id_used_again_after_cancelling();
     test_host_ids_that_are_rewritten();
     test_put_back();
     fake_sys_end();

@@ -7,17 +7,15 @@
 #include "router_bench.h"
 #include "stdio_bus.h"
 
-static const char PLAIN[] = "{'pools':[{'id':'p','command':'c','protocol':'jsonrpc','instances':2}]}";
-
 static void open_ready(int clients) {
-    bench_open(PLAIN, clients);
+    bench_open("{'pools':[{'id':'p','command':'c','instances':2}]}", clients);
     bench_ready(1);
 }
 
 static long long call(int client, int id, const char *session) {
     if (*session) bench_send(client, "{'jsonrpc':'2.0','id':%d,'method':'m','sessionId':'%s'}", id, session);
     else bench_send(client, "{'jsonrpc':'2.0','id':%d,'method':'m'}", id);
-    return WORKER_GETS(1, "{'jsonrpc':'2.0','id':#,'method':'m'}");
+    return WORKER_GETS(1, "{'jsonrpc':'2.0','id':#,'method':'m'*}");
 }
 
 static void test_notifications(void) {
@@ -30,17 +28,42 @@ static void test_notifications(void) {
     CHECK(bench_reply(1, "{'method':'n','sessionId':'s'}")); /* the owner only */
     CLIENT_GETS(1, 1, "{'method':'n','sessionId':'s'}");
     QUIET();
-    CHECK(bench_reply(1, "{'method':'n','sessionId':'other'}")); /* all who have to do with the worker, once each */
-    for (int i = 0; i < 3; i++) CLIENT_GETS(i, 1, "{'method':'n','sessionId':'other'}");
+    CHECK(bench_reply(1, "{'method':'n'}")); /* all who have to do with the worker, once each */
+    for (int i = 0; i < 3; i++) CLIENT_GETS(i, 1, "{'method':'n'}");
     QUIET();
     CHECK(bench_reply(1, "{'id':%lld,'result':0}", id));
     CHECK(bench_for_client(1, 1) != NULL);
-    CHECK(bench_reply(1, "{'method':'n','sessionId':7}")); /* the session remains */
-    for (int i = 0; i < 3; i++) CLIENT_GETS(i, 1, "{'method':'n','sessionId':7}");
+    CHECK(bench_reply(1, "{'method':'n'}")); /* the session remains */
+    for (int i = 0; i < 3; i++) CLIENT_GETS(i, 1, "{'method':'n'}");
+    static const char *const strange[] = {"'other'", "7", "null"};
+    for (int i = 0; i < 3; i++) { /* nobody's session: the host may know */
+        CHECK(bench_reply(1, "{'method':'n','sessionId':%s}", strange[i]));
+        CLIENT_GETS(0, 1, "{'method':'n','sessionId':*}");
+        QUIET();
+    }
     bench_ready(2);
     CHECK(bench_reply(2, "{'method':'n','sessionId':'s'}")); /* another worker's session */
     CLIENT_GETS(0, 2, "{'method':'n','sessionId':'s'}");
     QUIET();
+    bench_close();
+}
+
+/* Two clients' sessions of one name are two sessions, for a worker that sees names, too. */
+static void test_sessions_of_one_name(void) {
+    open_ready(3);
+    call(1, 1, "s");
+    bench_send(2, "{'id':1,'method':'m','sessionId':'s','params':{'sessionId':'s'}}");
+    long long id = WORKER_GETS(1, "{'id':#,'method':'m','sessionId':'s~2','params':{'sessionId':'s'}}");
+    CHECK(bench_reply(1, "{'method':'n','sessionId':'s~2'}"));
+    CLIENT_GETS(2, 1, "{'method':'n','sessionId':'s'}");
+    CHECK(bench_reply(1, "{'method':'n','sessionId':'s'}"));
+    CLIENT_GETS(1, 1, "{'method':'n','sessionId':'s'}");
+    CHECK(bench_reply(1, "{'id':5,'method':'ask','sessionId':'s~2'}"));
+    long long ask = CLIENT_GETS(2, 1, "{'id':#,'method':'ask','sessionId':'s'}");
+    bench_send(2, "{'id':%lld,'result':0}", ask);
+    WORKER_GETS(1, "{'id':5,'result':0}");
+    CHECK(bench_reply(1, "{'sessionId':'s~2','id':%lld,'result':0}", id));
+    CLIENT_GETS(2, 1, "{'sessionId':'s','id':1,'result':0}");
     bench_close();
 }
 
@@ -64,7 +87,7 @@ static void test_requests(void) {
     bench_send(2, "{'jsonrpc':'2.0','id':%lld,'result':1}", other); /* not asked */
     CHECK_INT(bench.router.routing_errors, 1);
     bench_send(1, "{'jsonrpc':'2.0','pool':'p','id':%lld,'sessionId':'s','result':1}", other);
-    WORKER_GETS(1, "{'jsonrpc':'2.0','id':8,'result':1}");
+    WORKER_GETS(1, "{'jsonrpc':'2.0','pool':'p','id':8,'sessionId':'s','result':1}");
     bench_send(1, "{'jsonrpc':'2.0','id':%lld,'error':{'code':1,'message':''}}", ask);
     WORKER_GETS(1, "{'jsonrpc':'2.0','id':'w','error':{'code':1,'message':''}}");
     bench_send(1, "{'jsonrpc':'2.0','id':%lld,'result':1}", ask); /* twice */
@@ -73,6 +96,18 @@ static void test_requests(void) {
     CHECK_INT(bench.router.routing_errors, 4);
     QUIET();
     CHECK_INT(bench.targets[1].ask_count, 1);
+    bench_close();
+}
+
+/* A strict worker gets answers without routing fields, too. */
+static void test_answers_for_strict_workers(void) {
+    bench_open("{'pools':[{'id':'p','command':'c','protocol':'jsonrpc'}]}", 1);
+    bench_ready(1);
+    call(0, 1, "");
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','id':'w','method':'ask'}"));
+    long long ask = CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','id':#,'method':'ask'}");
+    bench_send(0, "{'pool':'p','jsonrpc':'2.0','id':%lld,'sessionId':'s','_ext':{},'result':{'pool':1}}", ask);
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':'w','result':{'pool':1}}");
     bench_close();
 }
 
@@ -112,7 +147,7 @@ static void test_many_requests(void) {
 
 static void test_noise(void) {
     static const char *const noise[] = {"", "hello", "7", "[]", "{}", "{'id':1}", "{'result':1}", "{'method':7}",
-                                        "{'id':1,'method':null}", "{'id':1,'result':1,'error':1}", "{'id':1,'id':1}",
+                                        "{'id':1,'method':null}", "{'id':1,'id':1}",
                                         "{'method':'n'", "{'error':{'code':1}}"};
     open_ready(1);
     for (size_t i = 0; i < sizeof noise / sizeof *noise; i++)
@@ -228,7 +263,9 @@ static void test_too_long_from_client(void) {
 int main(void) {
     fake_sys_begin();
     test_notifications();
+    test_sessions_of_one_name();
     test_requests();
+    test_answers_for_strict_workers();
     test_requests_that_end_early();
     test_many_requests();
     test_noise();

@@ -1,0 +1,153 @@
+/* test_scale.c - pools at run time: more workers, fewer, and a rolling restart that loses
+ * nothing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "fake_sys.h"
+#include "host.h"
+
+#define POOL "{'pools':[{'id':'p','command':'SELF','args':['work'],'instances':%d}]}"
+
+static void open_pool(int instances) {
+    char config[128];
+    snprintf(config, sizeof config, POOL, instances);
+    CHECK_INT(host_open(config), STDIO_BUS_OK);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_RUNNING);
+    UNTIL(stdio_bus_worker_count(host.bus) == instances);
+    host_events();
+}
+
+static int workers(void) {
+    return stdio_bus_get_workers(host.bus, NULL, 0);
+}
+
+static stdio_bus_worker_info_t worker(int index) {
+    stdio_bus_worker_info_t all[8];
+    REQUIRE(index < stdio_bus_get_workers(host.bus, all, 8));
+    return all[index];
+}
+
+static bool all_ready(int count) {
+    if (workers() != count) return false;
+    for (int i = 0; i < count; i++)
+        if (worker(i).state != STDIO_BUS_WORKER_READY) return false;
+    return true;
+}
+
+static void test_more(void) {
+    open_pool(1);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 3), STDIO_BUS_OK);
+    UNTIL(all_ready(3));
+    for (int i = 1; i <= 3; i++) host_ingest("{'id':%d,'method':'hang'}", i);
+    for (int i = 0; i < 3; i++) CHECK_INT(worker(i).in_flight, 1);
+    for (int i = 11; i <= 13; i++) host_ingest("{'id':%d,'method':'late'}", i);
+    for (int i = 0; i < 6; i++) CHECK_LIKE(host_message(), "*result*");
+    host_close();
+}
+
+static void test_fewer_waits_for_what_is_under_way(void) {
+    open_pool(2);
+    host_ingest("{'id':1,'method':'hang'}");
+    host_ingest("{'id':2,'method':'hang','sessionId':'s'}");
+    CHECK_INT(worker(1).in_flight, 1);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 1), STDIO_BUS_OK);
+    CHECK_INT(workers(), 2);
+    /* The busy session stays where it is; what has none goes to the worker that stays. */
+    host_ingest("{'id':3,'method':'echo'}");
+    HOST_GETS("{'jsonrpc':'2.0','id':3,'result':*}");
+    CHECK_INT(host_message_worker, 1);
+    host_ingest("{'id':4,'method':'late','sessionId':'s'}");
+    CHECK_LIKE(host_message(), "*result*");
+    CHECK_INT(host_message_worker, 2);
+    CHECK_LIKE(host_message(), "*result*");
+    UNTIL(workers() == 1);
+    CHECK_STR(host_events(), " stopped:2");
+    CHECK_INT(stdio_bus_session_count(host.bus), 0);
+    host_ingest("{'id':5,'method':'echo','sessionId':'s'}");
+    HOST_GETS("{'jsonrpc':'2.0','id':5,'result':*}");
+    CHECK_INT(host_message_worker, 1);
+    host_ingest("{'id':6,'method':'late'}");
+    CHECK_LIKE(host_message(), "*result*");
+    CHECK_LIKE(host_message(), "*result*");
+    host_close();
+}
+
+static void test_fewer_has_an_end(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work'],'instances':2}],"
+                        "'limits':{'drain_timeout_sec':1}}"),
+              STDIO_BUS_OK);
+    UNTIL(all_ready(2));
+    host_ingest("{'id':1,'method':'hang'}");
+    host_ingest("{'id':2,'method':'hang'}");
+    stdio_bus_scale_pool(host.bus, "p", 1);
+    fake_sys_advance(1000);
+    HOST_GETS("{'jsonrpc':'2.0','id':*,'error':{'code':-32085,'message':'its worker was taken out of service',*");
+    UNTIL(workers() == 1);
+    stdio_bus_stop(host.bus, 0);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK_LIKE(host_message(), quoted("{'jsonrpc':'2.0','id':*,'error':{'code':-32085,*"));
+    host_destroy();
+}
+
+static void test_rolling_restart(void) {
+    open_pool(2);
+    int before[] = {worker(0).pid, worker(1).pid};
+    host_ingest("{'id':1,'method':'hang'}");
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    UNTIL(workers() == 3 && worker(2).state == STDIO_BUS_WORKER_READY);
+    for (int i = 2; i < 20; i++) host_ingest("{'id':%d,'method':'echo'}", i);
+    for (int i = 2; i < 20; i++) HOST_GETS("{'jsonrpc':'2.0','id':*,'result':*}");
+    /* The one with a request out is there until it is answered. */
+    UNTIL(!strstr(host.events, "failed") && workers() == 3);
+    CHECK_INT(worker(0).pid, before[0]);
+    CHECK_INT(worker(0).in_flight, 1);
+    CHECK_INT(stdio_bus_stop(host.bus, 4), STDIO_BUS_OK);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'error':{'code':-32085,*");
+    host_destroy();
+
+    open_pool(2);
+    before[0] = worker(0).pid, before[1] = worker(1).pid;
+    stdio_bus_restart_pool(host.bus, "p");
+    UNTIL(all_ready(2) && worker(0).id == 3 && worker(1).id == 4);
+    for (int i = 0; i < 2; i++) CHECK(worker(i).pid != before[0] && worker(i).pid != before[1]);
+    host_close();
+}
+
+static void test_restart_of_a_failed_pool(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','command':'SELF','args':['die'],'protocol':'mcp'}],"
+                        "'limits':{'max_restarts':0}}"),
+              STDIO_BUS_OK);
+    UNTIL(strstr(host.events, "failed:2"));
+    host_events();
+    stdio_bus_restart_pool(host.bus, "q");
+    UNTIL(strstr(host.events, "failed:3"));
+    UNTIL(workers() == 2); /* the successor has gone, what it should have replaced is as it was */
+    CHECK_INT(worker(1).id, 2);
+    CHECK_INT(worker(1).state, STDIO_BUS_WORKER_FAILED);
+    host_close();
+}
+
+static void test_bad_arguments(void) {
+    open_pool(1);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "nope", 1), STDIO_BUS_ERR_ENOTFOUND);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, NULL, 1), STDIO_BUS_ERR_EINVAL);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 0), STDIO_BUS_ERR_EINVAL);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 1025), STDIO_BUS_ERR_EINVAL);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "nope"), STDIO_BUS_ERR_ENOTFOUND);
+    stdio_bus_stop(host.bus, 4);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_ERR_STATE);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    host_destroy();
+}
+
+int main(int argc, char **argv) {
+    host_main(argc, argv);
+    test_more();
+    test_fewer_waits_for_what_is_under_way();
+    test_fewer_has_an_end();
+    test_rolling_restart();
+    test_restart_of_a_failed_pool();
+    test_bad_arguments();
+    return check_result();
+}
