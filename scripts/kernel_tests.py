@@ -56,6 +56,12 @@ def system_compiler() -> Optional[str]:
     return next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 
 
+def plain_compiler() -> list[str]:
+    """Return the start of a command line of the system's compiler; installs zig where there is none."""
+    name = system_compiler()
+    return [*zig_tool.install(), "cc"] if name is None else shlex.split(name)
+
+
 def choose_compiler() -> Compiler:
     """Prefer a system compiler whose sanitizers work; installs zig where there is none."""
     name = system_compiler()
