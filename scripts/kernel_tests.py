@@ -3,7 +3,7 @@
 Here: choosing a compiler (the system's with sanitizers, else zig without), building each
 test as a program of its own with all rooms of this operating system, running them. Other
 C files in kernel/tests are linked with every test, `fake_NAME.c` in place of room `NAME.c`.
-Not here: the tests.
+Not here: the tests; the programs in sub-folders (kernel_programs).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def run() -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         shared = list(pool.map(lambda source: _compile(compiler, source), [*rooms, *helpers]))
         programs = list(pool.map(lambda source: _link(compiler, source, shared), tests))
-    failed = [program.name for program in programs if not _passes(program)]
+    failed = [program.name for program in programs if not passes(program)]
     if failed:
         raise KernelTestError(f"{len(failed)} of {len(programs)} failed: {', '.join(failed)}")
     print(f"{len(programs)} test programs passed")
@@ -116,17 +116,22 @@ def _sanitizers_work(command: list[str]) -> bool:
 
 def _compile(compiler: Compiler, source: Path) -> str:
     out = str(_WORK / f"{source.parent.name}-{source.stem}.o")
-    _build([*compiler.command, *_FLAGS, *compiler.flags, "-c", str(source), "-o", out])
+    build([*compiler.command, *_FLAGS, *compiler.flags, "-c", str(source), "-o", out])
     return out
 
 
 def _link(compiler: Compiler, source: Path, shared: list[str]) -> Path:
     program = _WORK / source.stem
-    _build([*compiler.command, *compiler.flags, _compile(compiler, source), *shared, "-o", str(program)])
+    build([*compiler.command, *compiler.flags, _compile(compiler, source), *shared, "-o", str(program)])
     return program
 
 
-def _build(command: list[str]) -> None:
+def build(command: list[str]) -> None:
+    """Run a compiler in the root of the repository.
+
+    Raises:
+        KernelTestError: It failed; the message has the command and what it printed.
+    """
     done = subprocess.run(
         command,
         cwd=targets.ROOT,
@@ -140,10 +145,12 @@ def _build(command: list[str]) -> None:
         raise KernelTestError(f"{shlex.join(command)}\n{done.stdout.strip()}")
 
 
-def _passes(program: Path) -> bool:
+def passes(program: Path, *arguments: str) -> bool:
+    """Run a test program, tell how it ended, and return whether that was well."""
     environment = {"UBSAN_OPTIONS": "print_stacktrace=1", **os.environ}
     try:
-        status = subprocess.run([program], cwd=targets.ROOT, env=environment, timeout=_TIMEOUT_SEC).returncode
+        command = [str(program), *arguments]
+        status = subprocess.run(command, cwd=targets.ROOT, env=environment, timeout=_TIMEOUT_SEC).returncode
     except subprocess.TimeoutExpired:
         print(f"FAILED {program.name} (still running after {_TIMEOUT_SEC} s)", flush=True)
         return False
