@@ -3,7 +3,7 @@
 Here: choosing a compiler (the system's with sanitizers, else zig without), building each
 test as a program of its own with all rooms of this operating system, running them. Other
 C files in kernel/tests are linked with every test, `fake_NAME.c` in place of room `NAME.c`.
-Not here: the tests.
+Not here: the tests; the programs in sub-folders (kernel_programs).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIMEOUT_SEC = 300
 
 # No warnings: sanitizers cause false ones, and scripts/lint compiles the kernel with all of them.
 _FLAGS = (*targets.LANGUAGE_FLAGS, "-Ikernel/src", "-Ikernel/tests", "-g", "-O1")
-_SANITIZE = (
+SANITIZE = (
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
     "-fno-omit-frame-pointer",
@@ -56,19 +56,68 @@ def system_compiler() -> Optional[str]:
     return next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
 
 
+def plain_compiler() -> list[str]:
+    """Return the start of a command line of the system's compiler; installs zig where there is none."""
+    name = system_compiler()
+    return [*zig_tool.install(), "cc"] if name is None else shlex.split(name)
+
+
 def choose_compiler() -> Compiler:
     """Prefer a system compiler whose sanitizers work; installs zig where there is none."""
     name = system_compiler()
     if name is None:
         reason = "no system compiler"
     elif _sanitizers_work(shlex.split(name)):
-        return Compiler(shlex.split(name), _SANITIZE, f"{name}, address and undefined behaviour sanitizers")
+        return Compiler(shlex.split(name), SANITIZE, f"{name}, address and undefined behaviour sanitizers")
     else:
         reason = f"{name} has no working sanitizers"
     return Compiler([*zig_tool.install(), "cc"], _PLAIN, f"zig cc, without sanitizers: {reason}")
 
 
-def run() -> None:
+@dataclass(frozen=True)
+class Rooms:
+    """The rooms of this operating system and the helpers of the tests, compiled.
+
+    Attributes:
+        compiler: What compiled them.
+        work: The folder for what is built.
+        objects: To link with every test.
+    """
+
+    compiler: Compiler
+    work: Path
+    objects: list[str]
+
+    def compile(self, source: Path) -> str:
+        """Compile one more source; return its object."""
+        return _compile(self.compiler, source, self.work)
+
+    def link(self, source: Path, *more: str) -> Path:
+        """Make a program of a source and of whatever else the linker is to be told."""
+        program = self.work / source.stem
+        inputs = [self.compile(source), *more, *self.objects]
+        build([*self.compiler.command, *self.compiler.flags, *inputs, "-o", str(program)])
+        return program
+
+
+def compile_rooms(compiler: Compiler, work: Path = _WORK) -> Rooms:
+    """Compile what every test is linked with, in an emptied folder.
+
+    Raises:
+        KernelTestError: It does not compile.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    helpers = sorted(set(_TESTS.glob("*.c")) - set(_TESTS.glob("test_*.c")))
+    replaced = {helper.name[len("fake_") :] for helper in helpers if helper.name.startswith("fake_")}
+    rooms = [targets.ROOT / room for room in targets.sources(targets.ROOT, sys.platform)]
+    rooms = [room for room in rooms if room.name not in replaced]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = pool.map(lambda source: _compile(compiler, source, work), [*rooms, *helpers])
+        return Rooms(compiler, work, list(objects))
+
+
+def run(rooms: Rooms) -> None:
     """Build and run all tests.
 
     Raises:
@@ -77,18 +126,9 @@ def run() -> None:
     tests = sorted(_TESTS.glob("test_*.c"))
     if not tests:
         raise KernelTestError("kernel/tests has no test_*.c")
-    compiler = choose_compiler()
-    print(f"compiler: {compiler.description}", flush=True)
-    shutil.rmtree(_WORK, ignore_errors=True)
-    _WORK.mkdir(parents=True)
-    helpers = sorted(set(_TESTS.glob("*.c")) - set(tests))
-    replaced = {helper.name[len("fake_") :] for helper in helpers if helper.name.startswith("fake_")}
-    rooms = [targets.ROOT / room for room in targets.sources(targets.ROOT, sys.platform)]
-    rooms = [room for room in rooms if room.name not in replaced]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        shared = list(pool.map(lambda source: _compile(compiler, source), [*rooms, *helpers]))
-        programs = list(pool.map(lambda source: _link(compiler, source, shared), tests))
-    failed = [program.name for program in programs if not _passes(program)]
+        programs = list(pool.map(rooms.link, tests))
+    failed = [program.name for program in programs if not passes(program)]
     if failed:
         raise KernelTestError(f"{len(failed)} of {len(programs)} failed: {', '.join(failed)}")
     print(f"{len(programs)} test programs passed")
@@ -98,7 +138,7 @@ def _sanitizers_work(command: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder, "try.c"), Path(folder, "try")
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
-        for trial in ([*command, *_SANITIZE, str(source), "-o", str(program)], [str(program)]):
+        for trial in ([*command, *SANITIZE, str(source), "-o", str(program)], [str(program)]):
             try:
                 done = subprocess.run(trial, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             except OSError:
@@ -108,19 +148,18 @@ def _sanitizers_work(command: list[str]) -> bool:
     return True
 
 
-def _compile(compiler: Compiler, source: Path) -> str:
-    out = str(_WORK / f"{source.parent.name}-{source.stem}.o")
-    _build([*compiler.command, *_FLAGS, *compiler.flags, "-c", str(source), "-o", out])
+def _compile(compiler: Compiler, source: Path, work: Path) -> str:
+    out = str(work / f"{source.parent.name}-{source.stem}.o")
+    build([*compiler.command, *_FLAGS, *compiler.flags, "-c", str(source), "-o", out])
     return out
 
 
-def _link(compiler: Compiler, source: Path, shared: list[str]) -> Path:
-    program = _WORK / source.stem
-    _build([*compiler.command, *compiler.flags, _compile(compiler, source), *shared, "-o", str(program)])
-    return program
+def build(command: list[str]) -> None:
+    """Run a compiler in the root of the repository.
 
-
-def _build(command: list[str]) -> None:
+    Raises:
+        KernelTestError: It failed; the message has the command and what it printed.
+    """
     done = subprocess.run(
         command,
         cwd=targets.ROOT,
@@ -134,10 +173,12 @@ def _build(command: list[str]) -> None:
         raise KernelTestError(f"{shlex.join(command)}\n{done.stdout.strip()}")
 
 
-def _passes(program: Path) -> bool:
+def passes(program: Path, *arguments: str) -> bool:
+    """Run a test program, tell how it ended, and return whether that was well."""
     environment = {"UBSAN_OPTIONS": "print_stacktrace=1", **os.environ}
     try:
-        status = subprocess.run([program], cwd=targets.ROOT, env=environment, timeout=_TIMEOUT_SEC).returncode
+        command = [str(program), *arguments]
+        status = subprocess.run(command, cwd=targets.ROOT, env=environment, timeout=_TIMEOUT_SEC).returncode
     except subprocess.TimeoutExpired:
         print(f"FAILED {program.name} (still running after {_TIMEOUT_SEC} s)", flush=True)
         return False
