@@ -78,22 +78,47 @@ static void end_handshake(router_t *router, pending_t *handshake, const scan_t *
     router->ops.handshake_done(router->context, target, ok ? NULL : "there is no memory for its handshake");
 }
 
-/* The session that a message of the worker names, where workers see sessions. */
-static session_t *named_session(const router_t *router, const target_t *target, const scan_t *scan) {
-    if (target->pool->config->profile->clean || !scan_has(scan, FIELD_SESSION_ID)) return NULL;
-    json_span_t value = message_value(scan, FIELD_SESSION_ID);
+/* Whether a message of the worker names a session, where workers see sessions. */
+static bool names_session(const target_t *target, const scan_t *scan) {
+    const profile_t *profile = target->pool->config->profile;
+    return profile_shows_sessions(profile) && scan_has(scan, profile->session_field);
+}
+
+static session_t *session_in(const router_t *router, const target_t *target, json_span_t value) {
     char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX + 2];
     if (*value.text != '"' || value.len > sizeof name) return NULL;
     return sessions_find_on(&router->sessions, target, name, json_string_decode(value, name));
 }
 
+/* That session; NULL: none, or nobody's. */
+static session_t *named_session(const router_t *router, const target_t *target, const scan_t *scan) {
+    if (!names_session(target, scan)) return NULL;
+    return session_in(router, target, message_value(scan, target->pool->config->profile->session_field));
+}
+
 /* Gives a session back the name its client knows. */
-static void restore_session(const session_t *session, message_t *message) {
+static void restore_session(const session_t *session, message_t *message, scan_field_t field) {
     if (!session || !session->suffix_len) return;
-    json_span_t name = message_value(message->scan, FIELD_SESSION_ID);
+    json_span_t name = message_value(message->scan, field);
     const char *end = name.text + name.len - 1 - session->suffix_len;
     if (memcmp(end, session->suffix, session->suffix_len) == 0) /* not written with escapes */
-        message_shorten_string(message, FIELD_SESSION_ID, session->suffix_len);
+        message_shorten_string(message, field, session->suffix_len);
+}
+
+/* The worker's answer names a session: from now on it is that of the client who asked, and
+ * whoever has claimed the name before goes by another on this worker. */
+static void learn_session(router_t *router, const pending_t *call, const scan_t *scan, message_t *answer) {
+    json_span_t value = message_value(scan, FIELD_RESULT_SESSION_ID);
+    if (!call->makes_session || !scan_has(scan, FIELD_RESULT_SESSION_ID) || *value.text != '"') return;
+    session_t *known = session_in(router, call->target, value);
+    if (known && known->client == call->client) {
+        restore_session(known, answer, FIELD_RESULT_SESSION_ID);
+        return;
+    }
+    char id[SESSION_ID_MAX + 2];
+    bool ok = value.len > 2 && value.len <= sizeof id && (!known || sessions_rename(&router->sessions, known)) &&
+              sessions_bind(&router->sessions, call->client, call->target, id, json_string_decode(value, id));
+    if (!ok) router->routing_errors++;
 }
 
 static client_t *session_owner(const router_t *router, const target_t *target, const scan_t *scan) {
@@ -113,7 +138,8 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
         message_t message;
         message_init(&message, scan, len);
         if (!call->host_id) message_replace(&message, FIELD_ID, pending_id_text(call), call->id_len);
-        restore_session(named_session(router, target, scan), &message);
+        restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
+        learn_session(router, call, scan, &message);
         if (call->put_back_len) {
             message_insert(&message, pending_put_back(call), call->put_back_len);
             message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT); /* the worker's own */
@@ -176,7 +202,7 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
     message_t message;
     message_init(&message, scan, len);
     message_replace(&message, FIELD_ID, id_text, router_id_text(ask->id, id_text));
-    restore_session(named_session(router, target, scan), &message);
+    restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
     deliver(router, client, target, &message);
 }
 
@@ -249,10 +275,9 @@ static void take_notification(router_t *router, target_t *target, const scan_t *
     message_t message;
     message_init(&message, scan, len);
     const session_t *session = named_session(router, target, scan);
-    restore_session(session, &message);
-    bool names_none = profile->clean || !scan_has(scan, FIELD_SESSION_ID);
+    restore_session(session, &message, profile->session_field);
     if (session) deliver(router, session->client, target, &message);
-    else if (!names_none) deliver(router, host_of(router), target, &message); /* forgotten, or the worker's own */
+    else if (names_session(target, scan)) deliver(router, host_of(router), target, &message); /* forgotten, or the worker's own */
     else broadcast(router, target, &message);
 }
 
