@@ -11,6 +11,10 @@
  * Clients of the later, stateless era probe with server/discover and wait long on
  * silence, so the bus refuses it at once.
  *
+ * mcp-stateless: its revision 2026-07-28, as the "Subscriptions", "Cancellation" and
+ * "Multi Round-Trip Requests" pages say.  There is no handshake, servers ask nothing, and
+ * who cancels a request of a subscription may be the server.
+ *
  * acp: version 1 of the Agent Client Protocol, as its "Session Setup" and "Prompt Turn"
  * pages say: the agent makes up the names of sessions, and a cancelled prompt still
  * answers.
@@ -31,6 +35,15 @@ static const profile_t PROFILES[] = {
         .handshake_notification = "notifications/initialized",
     },
     {
+        .name = "mcp-stateless",
+        .clean = true,
+        .session_field = FIELD_SESSION_ID,
+        .progress_tokens = true,
+        .subscriptions = true,
+        .request_states = true,
+        .cancel_method = "notifications/cancelled",
+    },
+    {
         .name = "acp",
         .clean = true,
         .session_field = FIELD_PARAMS_SESSION_ID,
@@ -49,5 +62,5 @@ const profile_t *profile_find(const char *name, size_t len) {
 }
 
 const char *profile_names(void) {
-    return "stdiobus, jsonrpc, mcp, acp";
+    return "stdiobus, jsonrpc, mcp, mcp-stateless, acp";
 }

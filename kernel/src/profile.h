@@ -23,6 +23,11 @@ typedef struct profile {
     scan_field_t session_field;
     /* params._meta.progressToken and progress notifications carry an id of the bus. */
     bool progress_tokens;
+    /* Notifications and the result of a subscription carry its request's id in _meta; and the
+     * worker may end one with the cancel notification. */
+    bool subscriptions;
+    /* A request with params.requestState goes to the worker whose result.requestState it is. */
+    bool request_states;
     /* The notification that withdraws a request (params.requestId); NULL: there is none. */
     const char *cancel_method;
     /* Requests whose result.sessionId names a session that belongs to whoever asked; ends

@@ -32,6 +32,7 @@ typedef struct inbound {
     char session_id[SESSION_ID_MAX + 2];
     size_t session_len; /* 0: no session */
     session_t *session; /* bound already */
+    const pending_t *subscription; /* that the message refers to */
 } inbound_t;
 
 static bool has(const inbound_t *in, scan_field_t field) {
@@ -167,6 +168,20 @@ static bool choose_pool(inbound_t *in) {
     return true;
 }
 
+/* A request that goes on with a state has the session of that state, if it is known. */
+static void find_state(inbound_t *in) {
+    if (!in->pool->config->profile->request_states || !has(in, FIELD_PARAMS_REQUEST_STATE)) return;
+    json_span_t state = value_of(in, FIELD_PARAMS_REQUEST_STATE);
+    if (!is_string(state)) return;
+    char key[STATE_KEY_SIZE];
+    size_t len = router_state_key(state, key);
+    session_t *issued = sessions_find(&in->router->sessions, in->client, in->pool, key, len);
+    if (!issued) return;
+    memcpy(in->session_id, key, len);
+    in->session_len = len;
+    in->session = issued;
+}
+
 /* What a worker behind a strict parser would answer with silence is refused here. */
 static bool check_clean(inbound_t *in) {
     const scan_t *scan = in->scan;
@@ -244,6 +259,16 @@ static bool refuse_memory(inbound_t *in) {
     return refuse(in, RPC_OVERLOADED, &detail, "no memory for the message: retry later");
 }
 
+/* A subscription that the client names by the id of its request: the worker knows it by
+ * another.  One that is not open would be taken for somebody else's. */
+static bool take_subscription(inbound_t *in) {
+    if (!in->pool->config->profile->subscriptions || !has(in, FIELD_META_SUBSCRIPTION_ID)) return true;
+    json_span_t id = value_of(in, FIELD_META_SUBSCRIPTION_ID);
+    in->subscription = pending_of_client(&in->router->pendings, in->client, id.text, id.len);
+    if (in->subscription && in->subscription->pool == in->pool) return true;
+    return refuse(in, RPC_INVALID_REQUEST, NULL, "\"subscriptionId\" must be the id of a request in flight");
+}
+
 static bool take_token(inbound_t *in, pending_texts_t *texts) {
     if (!in->pool->config->profile->progress_tokens || !has(in, FIELD_META_PROGRESS_TOKEN)) return true;
     json_span_t token = value_of(in, FIELD_META_PROGRESS_TOKEN);
@@ -271,6 +296,7 @@ static pending_t *enter(inbound_t *in) {
     const profile_t *profile = in->pool->config->profile;
     pending_texts_t texts = {.session = in->session_id, .session_len = in->session_len};
     pending_t *p;
+    if (!take_subscription(in)) return NULL;
     if (in->id.text) {
         char *put_back = NULL;
         if (pending_of_client(&router->pendings, in->client, in->id.text, in->id.len)) {
@@ -304,7 +330,7 @@ static pending_t *enter(inbound_t *in) {
 
 /* What the worker will see; the session's name on it is put in when that is known. */
 typedef struct composed {
-    char id_text[ID_TEXT_SIZE];
+    char id_text[ID_TEXT_SIZE], subscription_text[ID_TEXT_SIZE];
     piece_t pieces[MESSAGE_MAX_PIECES];
     size_t count;
 } composed_t;
@@ -318,6 +344,9 @@ static void compose(const inbound_t *in, const pending_t *p, const session_t *se
     if (profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
     if (p->kind == PENDING_CALL && !p->host_id) message_replace(&message, FIELD_ID, out->id_text, id_len);
     if (p->token_len) message_replace(&message, FIELD_META_PROGRESS_TOKEN, out->id_text, id_len);
+    if (in->subscription)
+        message_replace(&message, FIELD_META_SUBSCRIPTION_ID, out->subscription_text,
+                        router_id_text(in->subscription->id, out->subscription_text));
     out->count = message_pieces(&message, out->pieces);
 }
 
@@ -576,6 +605,7 @@ static bool route(inbound_t *in) {
     const profile_t *profile = in->pool->config->profile;
     if (!read_session(in, session_field(in, profile))) return false;
     in->session = find_session(in, in->pool);
+    find_state(in);
     if (profile->clean && !check_clean(in)) return false;
     if (is_method(in, profile->cancel_method) && has(in, FIELD_PARAMS_REQUEST_ID))
         return cancel(in, value_of(in, FIELD_PARAMS_REQUEST_ID));

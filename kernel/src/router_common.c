@@ -116,6 +116,11 @@ void router_name_session(message_t *message, const profile_t *profile, const ses
         message_extend_string(message, profile->session_field, session->suffix, session->suffix_len);
 }
 
+size_t router_state_key(json_span_t state, char out[STATE_KEY_SIZE]) {
+    out[0] = '\0';
+    return 1 + (size_t)snprintf(out + 1, STATE_KEY_SIZE - 1, "state:%016" PRIx64, json_string_hash(state));
+}
+
 bool router_is_control(json_span_t method) {
     static const char prefix[] = "\"stdio_bus/";
     return method.len >= sizeof prefix && memcmp(method.text, prefix, sizeof prefix - 1) == 0;

@@ -126,6 +126,18 @@ static client_t *session_owner(const router_t *router, const target_t *target, c
     return session ? session->client : NULL;
 }
 
+/* A request that goes on with this state must come back to this worker. */
+static void learn_state(router_t *router, const pending_t *call, const scan_t *scan) {
+    json_span_t state = message_value(scan, FIELD_RESULT_REQUEST_STATE);
+    if (!call->pool->config->profile->request_states || !scan_has(scan, FIELD_RESULT_REQUEST_STATE) || *state.text != '"')
+        return;
+    char key[STATE_KEY_SIZE];
+    size_t len = router_state_key(state, key);
+    session_t *known = sessions_find(&router->sessions, call->client, call->pool, key, len);
+    if (known && known->target == call->target) sessions_count(&router->sessions, known, 0);
+    else if (!sessions_bind(&router->sessions, call->client, call->target, key, len)) router->routing_errors++;
+}
+
 static void take_answer(router_t *router, target_t *target, const scan_t *scan, size_t len) {
     pending_t *call = find_answered(router, target, message_value(scan, FIELD_ID));
     if (!call || call->abandoned) router->routing_errors++; /* late, or answered twice */
@@ -140,6 +152,9 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
         if (!call->host_id) message_replace(&message, FIELD_ID, pending_id_text(call), call->id_len);
         restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
         learn_session(router, call, scan, &message);
+        learn_state(router, call, scan);
+        if (call->pool->config->profile->subscriptions && scan_has(scan, FIELD_RESULT_SUBSCRIPTION_ID))
+            message_replace(&message, FIELD_RESULT_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
         if (call->put_back_len) {
             message_insert(&message, pending_put_back(call), call->put_back_len);
             message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT); /* the worker's own */
@@ -206,13 +221,17 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
     deliver(router, client, target, &message);
 }
 
+/* The client's open request whose bus id stands in this field; NULL: late, or made up. */
+static pending_t *open_call(const router_t *router, const target_t *target, const scan_t *scan, scan_field_t field) {
+    int64_t id;
+    pending_t *call = json_integer(message_value(scan, field), &id) ? pending_of_id(&router->pendings, id) : NULL;
+    return call && call->kind == PENDING_CALL && call->target == target && call->sent && call->client ? call : NULL;
+}
+
 /* Progress goes to whoever gave the token, which is restored; late progress nowhere. */
 static void take_progress(router_t *router, target_t *target, const scan_t *scan, size_t len) {
-    int64_t token;
-    pending_t *call = json_integer(message_value(scan, FIELD_PARAMS_PROGRESS_TOKEN), &token)
-                          ? pending_of_id(&router->pendings, token)
-                          : NULL;
-    if (!call || call->target != target || !call->token_len || !call->client) {
+    const pending_t *call = open_call(router, target, scan, FIELD_PARAMS_PROGRESS_TOKEN);
+    if (!call || !call->token_len) {
         router->routing_errors++;
         return;
     }
@@ -220,6 +239,37 @@ static void take_progress(router_t *router, target_t *target, const scan_t *scan
     message_init(&message, scan, len);
     message_replace(&message, FIELD_PARAMS_PROGRESS_TOKEN, pending_token(call), call->token_len);
     deliver(router, call->client, target, &message);
+}
+
+/* What comes on a subscription goes to whoever opened it, under the id it has there. */
+static void take_subscribed(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    pending_t *call = open_call(router, target, scan, FIELD_META_SUBSCRIPTION_ID);
+    if (!call) {
+        router->routing_errors++;
+        return;
+    }
+    message_t message;
+    message_init(&message, scan, len);
+    message_replace(&message, FIELD_META_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
+    deliver(router, call->client, target, &message);
+}
+
+/* The worker ends a subscription: its request has no other answer than the one made here. */
+static void end_subscription(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    pending_t *call = open_call(router, target, scan, FIELD_PARAMS_REQUEST_ID);
+    if (!call) {
+        router->routing_errors++;
+        return;
+    }
+    message_t message;
+    message_init(&message, scan, len);
+    message_replace(&message, FIELD_PARAMS_REQUEST_ID, pending_id_text(call), call->id_len);
+    if (scan_has(scan, FIELD_META_SUBSCRIPTION_ID))
+        message_replace(&message, FIELD_META_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
+    deliver(router, call->client, target, &message);
+    error_detail_t detail = {.pool = target->pool, .worker_id = target->worker_id};
+    router_fail_call(router, call, RPC_CANCELLED, &detail, "the request was cancelled by its worker");
+    router_dispatch_target(router, target);
 }
 
 /* The worker withdraws a request of its own. */
@@ -269,7 +319,12 @@ static void take_notification(router_t *router, target_t *target, const scan_t *
     }
     if (profile->cancel_method && scan_has(scan, FIELD_PARAMS_REQUEST_ID) &&
         json_string_equals(method, profile->cancel_method, strlen(profile->cancel_method))) {
-        take_cancel(router, target, scan, len);
+        if (profile->subscriptions) end_subscription(router, target, scan, len);
+        else take_cancel(router, target, scan, len);
+        return;
+    }
+    if (profile->subscriptions && scan_has(scan, FIELD_META_SUBSCRIPTION_ID)) {
+        take_subscribed(router, target, scan, len);
         return;
     }
     message_t message;

@@ -127,6 +127,14 @@ static void test_fields(void) {
     CHECK_FIELD(FIELD_RESULT_SESSION_ID, "\"s\"");
     CHECK(!scan_has(&scan, FIELD_SESSION_ID) && !scan_has(&scan, FIELD_PARAMS_SESSION_ID));
 
+    CHECK_INT(run("{\"result\":{\"requestState\":\"r\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":1}},"
+                  "\"params\":{\"requestState\":\"p\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":2}}}"),
+              SCAN_OK);
+    CHECK_FIELD(FIELD_RESULT_REQUEST_STATE, "\"r\"");
+    CHECK_FIELD(FIELD_RESULT_SUBSCRIPTION_ID, "1");
+    CHECK_FIELD(FIELD_PARAMS_REQUEST_STATE, "\"p\"");
+    CHECK_FIELD(FIELD_META_SUBSCRIPTION_ID, "2");
+
     CHECK_INT(run("{\"params\":[{\"id\":1}],\"x\":{\"params\":{\"id\":1}},\"y\":1}"), SCAN_OK);
     CHECK(!scan_has(&scan, FIELD_PARAMS_ID));
     CHECK_TEXT(scan.text + scan.unknown.key, scan.unknown.end - scan.unknown.key, "\"x\"");

@@ -64,5 +64,6 @@ PROFILES: dict[str, ChunkRow] = {
     "stdiobus": ChunkRow("session/update", _session_update, False, True, False, True),
     "jsonrpc": ChunkRow(None, _nothing, False, False, False, False),
     "mcp": ChunkRow("notifications/progress", _progress, True, False, False, False),
+    "mcp-stateless": ChunkRow("notifications/progress", _progress, True, False, False, False),
     "acp": ChunkRow("session/update", _session_update, False, False, True, True),
 }
