@@ -607,7 +607,7 @@ static bool route(inbound_t *in) {
     in->session = find_session(in, in->pool);
     find_state(in);
     if (profile->clean && !check_clean(in)) return false;
-    if (is_method(in, profile->cancel_method) && has(in, FIELD_PARAMS_REQUEST_ID))
+    if (!in->id.text && is_method(in, profile->cancel_method) && has(in, FIELD_PARAMS_REQUEST_ID))
         return cancel(in, value_of(in, FIELD_PARAMS_REQUEST_ID));
     if (in->id.text && is_method(in, profile->refused_method))
         return refuse(in, RPC_METHOD_NOT_FOUND, NULL, "pool \"%s\" does not serve %s", in->pool->config->id,
