@@ -337,7 +337,9 @@ class Session:
         """The prompt in flight in a session of an agent, failing that its oldest request."""
         members = self._by_session.get(session, {}) if session is not None else {}
         here = [request for request in members.values() if pool is None or request.pool == pool]
-        return next((request for request in here if request.method == "session/prompt"), here[0] if here else None)
+        return next(
+            (request for request in here if request.method == "session/prompt"), here[0] if here else None
+        )
 
     def _sole(self, pool: str | None) -> Pending | None:
         """The only request in flight on a pool, hence on the worker that spoke."""

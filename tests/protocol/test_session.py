@@ -287,7 +287,9 @@ def agent_update(text, session):
 def test_agents_chunks_are_found_by_the_session_in_params(session):
     asked = [ask(session, "session/prompt", {"sessionId": sid}, pool="agent", stream=True) for sid in "ab"]
     assert all("sessionId" not in json.loads(pending.line) for pending in asked)
-    events = receive(session, agent_update("1", "b"), agent_update("2", "a"), agent_update("x", "c"), worker=4)
+    events = receive(
+        session, agent_update("1", "b"), agent_update("2", "a"), agent_update("x", "c"), worker=4
+    )
     assert chunks(events) == [(2, "1"), (1, "2")]
     assert chunks(receive(session, agent_update("x", "a"), worker=1)) == []  # another pool
 
