@@ -18,7 +18,7 @@ from .messages import ListenMode
 
 __all__ = ["BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
 
-PROTOCOLS = ("stdiobus", "jsonrpc", "mcp")
+PROTOCOLS = ("stdiobus", "jsonrpc", "mcp", "mcp-stateless", "acp")
 
 
 @dataclass(frozen=True)

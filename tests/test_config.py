@@ -28,7 +28,7 @@ def test_classes_validate_themselves_in_the_kernels_words():
         ([PoolConfig("\ud800", "cmd")], "pools[0].id: must not contain a lone surrogate"),
         (
             [PoolConfig("a", "cmd", protocol="acp2")],
-            "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp",
+            "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp, mcp-stateless, acp",
         ),
         ([good, good], 'pools[1].id: "a" is used twice'),
         ([], "pools: must not be empty"),

@@ -152,6 +152,20 @@ bool json_string_equals(json_span_t string, const char *text, size_t len) {
     return match == match_end;
 }
 
+uint64_t json_string_hash(json_span_t string) {
+    const char *p = string.text + 1, *end = string.text + string.len - 1;
+    uint64_t hash = 0xCBF29CE484222325u;
+    while (p < end) {
+        char decoded[4];
+        size_t consumed = 1, n = 1;
+        decoded[0] = *p;
+        if (*p == '\\') n = decode_escape(p, end, decoded, &consumed);
+        for (size_t i = 0; i < n; i++) hash = (hash ^ (unsigned char)decoded[i]) * 0x100000001B3u;
+        p += consumed;
+    }
+    return hash;
+}
+
 bool json_integer(json_span_t value, int64_t *out) {
     if (!value.len || value.len > 20) return false;
     bool negative = value.text[0] == '-';

@@ -6,7 +6,7 @@
 #include "json_read.h"
 #include "utf8.h"
 
-enum { SCOPE_NONE, SCOPE_TOP, SCOPE_PARAMS, SCOPE_META };
+enum { SCOPE_NONE, SCOPE_TOP, SCOPE_PARAMS, SCOPE_META, SCOPE_RESULT, SCOPE_RESULT_META };
 
 static const struct {
     unsigned char scope;
@@ -19,7 +19,7 @@ static const struct {
 };
 
 /* Envelope fields stand in the outermost objects only: members of the object at
- * depth 1 (the message), 2 (params) and 3 (params._meta). */
+ * depth 1 (the message), 2 (params, result) and 3 (their _meta). */
 #define FIELD_DEPTH 3
 #define NO_FIELD (-1)
 
@@ -152,6 +152,8 @@ static void enter(scanner_t *s, bool object) {
     if (object && outer == 0) scope = SCOPE_TOP;
     else if (object && s->open[outer] == FIELD_PARAMS) scope = SCOPE_PARAMS;
     else if (object && s->open[outer] == FIELD_PARAMS_META) scope = SCOPE_META;
+    else if (object && s->open[outer] == FIELD_RESULT) scope = SCOPE_RESULT;
+    else if (object && s->open[outer] == FIELD_RESULT_META) scope = SCOPE_RESULT_META;
     s->scope[s->depth] = scope;
     s->open[s->depth] = NO_FIELD;
 }

@@ -29,9 +29,16 @@
     X(FIELD_EXT, SCOPE_TOP, "_ext")                                                \
     X(FIELD_PARAMS_ID, SCOPE_PARAMS, "id")                                         \
     X(FIELD_PARAMS_REQUEST_ID, SCOPE_PARAMS, "requestId")                          \
+    X(FIELD_PARAMS_SESSION_ID, SCOPE_PARAMS, "sessionId")                          \
     X(FIELD_PARAMS_PROGRESS_TOKEN, SCOPE_PARAMS, "progressToken")                  \
     X(FIELD_PARAMS_META, SCOPE_PARAMS, "_meta")                                    \
-    X(FIELD_META_PROGRESS_TOKEN, SCOPE_META, "progressToken")
+    X(FIELD_PARAMS_REQUEST_STATE, SCOPE_PARAMS, "requestState")                    \
+    X(FIELD_META_PROGRESS_TOKEN, SCOPE_META, "progressToken")                      \
+    X(FIELD_META_SUBSCRIPTION_ID, SCOPE_META, "io.modelcontextprotocol/subscriptionId") \
+    X(FIELD_RESULT_SESSION_ID, SCOPE_RESULT, "sessionId")                          \
+    X(FIELD_RESULT_REQUEST_STATE, SCOPE_RESULT, "requestState")                    \
+    X(FIELD_RESULT_META, SCOPE_RESULT, "_meta")                                    \
+    X(FIELD_RESULT_SUBSCRIPTION_ID, SCOPE_RESULT_META, "io.modelcontextprotocol/subscriptionId")
 
 typedef enum scan_field {
 #define X(name, scope, spelling) name,

@@ -26,6 +26,8 @@ typedef struct pending {
     bool abandoned; /* the client has its answer; the worker's will be dropped */
     bool indexed;   /* in by_client_id */
     bool handshake; /* a client's own handshake request: answered by the bus */
+    bool makes_session; /* its answer may name a new session of the client */
+    bool prompt;        /* the profile's prompt: still answers when it is cancelled */
     client_t *client; /* NULL for a handshake of the bus, and once abandoned */
     pool_t *pool;
     target_t *target;   /* where it went or must go; NULL while any worker will do */

@@ -32,6 +32,7 @@ typedef struct inbound {
     char session_id[SESSION_ID_MAX + 2];
     size_t session_len; /* 0: no session */
     session_t *session; /* bound already */
+    const pending_t *subscription; /* that the message refers to */
 } inbound_t;
 
 static bool has(const inbound_t *in, scan_field_t field) {
@@ -89,14 +90,25 @@ static bool refuse_scan(inbound_t *in, scan_status_t status) {
                   in->scan->error_at);
 }
 
-/* The session id, decoded. */
-static bool read_session(inbound_t *in) {
-    if (!has(in, FIELD_SESSION_ID)) return true;
-    json_span_t value = value_of(in, FIELD_SESSION_ID);
-    if (!is_string(value) || value.len == 2 || value.len - 2 > SESSION_ID_MAX)
-        return refuse(in, RPC_INVALID_REQUEST, NULL, "\"sessionId\" must be a string of 1 to %d bytes", SESSION_ID_MAX);
+/* Where this message names its session when it goes to a pool of this profile. */
+static scan_field_t session_field(const inbound_t *in, const profile_t *profile) {
+    return has(in, profile->session_field) ? profile->session_field : FIELD_SESSION_ID;
+}
+
+/* The session id in the field, decoded; false: what stands there is none. */
+static bool decode_session(inbound_t *in, scan_field_t field) {
+    in->session_len = 0;
+    if (!has(in, field)) return true;
+    json_span_t value = value_of(in, field);
+    if (!is_string(value) || value.len == 2 || value.len - 2 > SESSION_ID_MAX) return false;
     in->session_len = json_string_decode(value, in->session_id);
     return true;
+}
+
+static bool read_session(inbound_t *in, scan_field_t field) {
+    if (decode_session(in, field)) return true;
+    return refuse(in, RPC_INVALID_REQUEST, NULL, "\"%s\" must be a string of 1 to %d bytes",
+                  field == FIELD_SESSION_ID ? "sessionId" : "params.sessionId", SESSION_ID_MAX);
 }
 
 static pool_t *find_pool(const router_t *router, json_span_t name) {
@@ -107,22 +119,35 @@ static pool_t *find_pool(const router_t *router, json_span_t name) {
     return NULL;
 }
 
-static void find_session(inbound_t *in) {
-    if (in->session_len)
-        in->session =
-            sessions_find(&in->router->sessions, in->client, in->pool, in->session_id, in->session_len);
+static session_t *find_session(const inbound_t *in, const pool_t *pool) {
+    if (!in->session_len) return NULL;
+    return sessions_find(&in->router->sessions, in->client, pool, in->session_id, in->session_len);
 }
 
-/* The pool where a message of the same session waits for a worker to be bound to. */
-static pool_t *waiting_pool(const inbound_t *in) {
+/* The pool where a message of the same session, named in the same field, waits for a worker
+ * to be bound to. */
+static pool_t *waiting_pool(const inbound_t *in, scan_field_t field) {
     const list_t *all = &in->client->pending;
     for (list_t *link = in->session_len ? list_first(all) : NULL; link; link = list_next(all, link)) {
         const pending_t *p = list_entry(link, pending_t, of_client);
-        if (p->message && p->session_len == in->session_len &&
+        if (p->message && p->session_len == in->session_len && session_field(in, p->pool->config->profile) == field &&
             memcmp(pending_session_id(p), in->session_id, in->session_len) == 0)
             return p->pool;
     }
     return NULL;
+}
+
+/* The pool of the session that the message names; NULL: of none. */
+static pool_t *session_pool(inbound_t *in) {
+    const session_t *session = find_session(in, NULL); /* by the top-level field */
+    if (session) return session->target->pool;
+    pool_t *waiting = waiting_pool(in, FIELD_SESSION_ID);
+    if (waiting || !has(in, FIELD_PARAMS_SESSION_ID) || !decode_session(in, FIELD_PARAMS_SESSION_ID)) return waiting;
+    for (size_t i = 0; i < in->router->pool_count; i++) {
+        pool_t *pool = &in->router->pools[i];
+        if (pool->config->profile->session_field == FIELD_PARAMS_SESSION_ID && find_session(in, pool)) return pool;
+    }
+    return waiting_pool(in, FIELD_PARAMS_SESSION_ID);
 }
 
 /* Top-level pool, else a method that is a pool id, else the session's pool, else the
@@ -138,11 +163,23 @@ static bool choose_pool(inbound_t *in) {
     } else if (in->method.text) {
         in->pool = find_pool(router, in->method);
     }
-    find_session(in);
-    if (!in->pool && in->session) in->pool = in->session->target->pool;
-    if (!in->pool) in->pool = waiting_pool(in);
+    if (!in->pool) in->pool = session_pool(in);
     if (!in->pool) in->pool = in->client->default_pool;
     return true;
+}
+
+/* A request that goes on with a state has the session of that state, if it is known. */
+static void find_state(inbound_t *in) {
+    if (!in->pool->config->profile->request_states || !has(in, FIELD_PARAMS_REQUEST_STATE)) return;
+    json_span_t state = value_of(in, FIELD_PARAMS_REQUEST_STATE);
+    if (!is_string(state)) return;
+    char key[STATE_KEY_SIZE];
+    size_t len = router_state_key(state, key);
+    session_t *issued = sessions_find(&in->router->sessions, in->client, in->pool, key, len);
+    if (!issued) return;
+    memcpy(in->session_id, key, len);
+    in->session_len = len;
+    in->session = issued;
 }
 
 /* What a worker behind a strict parser would answer with silence is refused here. */
@@ -223,6 +260,16 @@ static bool refuse_memory(inbound_t *in) {
     return refuse(in, RPC_OVERLOADED, &detail, "no memory for the message: retry later");
 }
 
+/* A subscription that the client names by the id of its request: the worker knows it by
+ * another.  One that is not open would be taken for somebody else's. */
+static bool take_subscription(inbound_t *in) {
+    if (!in->pool->config->profile->subscriptions || !has(in, FIELD_META_SUBSCRIPTION_ID)) return true;
+    json_span_t id = value_of(in, FIELD_META_SUBSCRIPTION_ID);
+    in->subscription = pending_of_client(&in->router->pendings, in->client, id.text, id.len);
+    if (in->subscription && in->subscription->pool == in->pool) return true;
+    return refuse(in, RPC_INVALID_REQUEST, NULL, "\"subscriptionId\" must be the id of a request in flight");
+}
+
 static bool take_token(inbound_t *in, pending_texts_t *texts) {
     if (!in->pool->config->profile->progress_tokens || !has(in, FIELD_META_PROGRESS_TOKEN)) return true;
     json_span_t token = value_of(in, FIELD_META_PROGRESS_TOKEN);
@@ -234,11 +281,23 @@ static bool take_token(inbound_t *in, pending_texts_t *texts) {
     return true;
 }
 
+static bool is_method(const inbound_t *in, const char *name) {
+    return name && json_string_equals(in->method, name, strlen(name));
+}
+
+static bool makes_session(const inbound_t *in) {
+    const char *const *method = in->pool->config->profile->session_makers;
+    while (*method && !is_method(in, *method)) method++;
+    return *method != NULL;
+}
+
 /* The entry for a request or a notification.  NULL: refused. */
 static pending_t *enter(inbound_t *in) {
     router_t *router = in->router;
+    const profile_t *profile = in->pool->config->profile;
     pending_texts_t texts = {.session = in->session_id, .session_len = in->session_len};
     pending_t *p;
+    if (!take_subscription(in)) return NULL;
     if (in->id.text) {
         char *put_back = NULL;
         if (pending_of_client(&router->pendings, in->client, in->id.text, in->id.len)) {
@@ -249,7 +308,7 @@ static pending_t *enter(inbound_t *in) {
         if (!take_token(in, &texts)) return NULL;
         texts.id = in->id.text;
         texts.id_len = in->id.len;
-        if (in->pool->config->profile->put_back && !(put_back = copy_routing_fields(in, &texts.put_back_len))) {
+        if (profile->put_back && !(put_back = copy_routing_fields(in, &texts.put_back_len))) {
             refuse_memory(in);
             return NULL;
         }
@@ -265,12 +324,14 @@ static pending_t *enter(inbound_t *in) {
     }
     p->pool = in->pool;
     p->host_id = in->id.text && passes_host_id(in);
+    p->makes_session = in->id.text && makes_session(in);
+    p->prompt = in->id.text && has(in, profile->session_field) && is_method(in, profile->prompt_method);
     return p;
 }
 
-/* What the worker will see. */
+/* What the worker will see; the session's name on it is put in when that is known. */
 typedef struct composed {
-    char id_text[ID_TEXT_SIZE];
+    char id_text[ID_TEXT_SIZE], subscription_text[ID_TEXT_SIZE];
     piece_t pieces[MESSAGE_MAX_PIECES];
     size_t count;
 } composed_t;
@@ -280,18 +341,20 @@ static void compose(const inbound_t *in, const pending_t *p, const session_t *se
     message_t message;
     message_init(&message, in->scan, in->len);
     size_t id_len = router_id_text(p->id, out->id_text);
-    if (!profile->clean && session && session->suffix_len)
-        message_extend_string(&message, FIELD_SESSION_ID, session->suffix, session->suffix_len);
+    router_name_session(&message, profile, session);
     if (profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
     if (p->kind == PENDING_CALL && !p->host_id) message_replace(&message, FIELD_ID, out->id_text, id_len);
     if (p->token_len) message_replace(&message, FIELD_META_PROGRESS_TOKEN, out->id_text, id_len);
+    if (in->subscription)
+        message_replace(&message, FIELD_META_SUBSCRIPTION_ID, out->subscription_text,
+                        router_id_text(in->subscription->id, out->subscription_text));
     out->count = message_pieces(&message, out->pieces);
 }
 
 /* Keeps a message until a worker is free. */
 static bool enqueue(inbound_t *in, pending_t *p, target_t *bound) {
     composed_t line;
-    compose(in, p, bound ? in->session : NULL, &line);
+    compose(in, p, NULL, &line);
     pool_t *pool = in->pool;
     size_t len = 0;
     for (size_t i = 0; i < line.count; i++) len += line.pieces[i].len;
@@ -315,13 +378,11 @@ static bool enqueue(inbound_t *in, pending_t *p, target_t *bound) {
 }
 
 static bool is_handshake(const inbound_t *in) {
-    const char *method = in->pool->config->handshake.method;
-    return method && json_string_equals(in->method, method, strlen(method));
+    return is_method(in, in->pool->config->handshake.method);
 }
 
 static bool is_handshake_notification(const inbound_t *in) {
-    const char *method = in->pool->config->handshake.notification_method;
-    return method && json_string_equals(in->method, method, strlen(method));
+    return is_method(in, in->pool->config->handshake.notification_method);
 }
 
 static void answer_result(inbound_t *in, const char *result) {
@@ -343,6 +404,18 @@ static bool count_session(inbound_t *in, pending_t *p, session_t *session) {
     return true;
 }
 
+/* Whether the message, a notification, is for a prompt that the worker has in hand: then
+ * it must not wait behind what that prompt keeps waiting. */
+static bool cancels_prompt(const inbound_t *in) {
+    if (in->id.text || !is_method(in, in->pool->config->profile->prompt_cancel_method)) return false;
+    const list_t *sent = &in->session->target->sent;
+    for (list_t *link = list_first(sent); link; link = list_next(sent, link)) {
+        const pending_t *call = list_entry(link, pending_t, place);
+        if (call->prompt && call->session == in->session) return true;
+    }
+    return false;
+}
+
 /* To the session's worker, or to the least loaded one, or into a queue; in the order
  * in which the client sent.  False: refused. */
 static bool place(inbound_t *in, pending_t *p) {
@@ -352,7 +425,8 @@ static bool place(inbound_t *in, pending_t *p) {
         target = in->session->target;
         if (!count_session(in, p, in->session)) return false;
         bool room = p->kind == PENDING_CALL ? target_has_room(target) : target->ready;
-        if (!room || list_first(&target->queue) || list_first(&in->pool->queue)) return enqueue(in, p, target);
+        bool waits = !room || list_first(&target->queue) || list_first(&in->pool->queue);
+        if (waits && !cancels_prompt(in)) return enqueue(in, p, target);
     } else {
         target = list_first(&in->pool->queue) ? NULL : pool_choose(in->pool);
         if (!target) return enqueue(in, p, NULL);
@@ -393,26 +467,41 @@ static bool forward(inbound_t *in) {
     return false;
 }
 
+/* Sends the worker a notification of the bus's own, with one member in its params. */
+static void tell_worker(router_t *router, target_t *target, const char *method, const char *member, piece_t value) {
+    piece_t pieces[] = {
+        {"{\"jsonrpc\":\"2.0\",\"method\":\"", 27}, {method, strlen(method)},
+        {"\",\"params\":{\"", 13},                   {member, strlen(member)},
+        {"\":", 2},                                  value,
+        {"}}", 2},
+    };
+    if (!router_to_worker(router, target, pieces, 7)) router->routing_errors++;
+}
+
 /* Ends a call that its client does not wait for any more; the worker is told where its
  * profile has a word for that. */
 static void withdraw(router_t *router, pending_t *call) {
     pool_t *pool = call->pool;
+    const profile_t *profile = pool->config->profile;
     target_t *target = call->sent ? call->target : NULL;
-    const char *method = pool->config->profile->cancel_method;
-    if (target && method) {
+    if (target && profile->cancel_method) {
         char id[ID_TEXT_SIZE];
-        piece_t pieces[] = {
-            {"{\"jsonrpc\":\"2.0\",\"method\":\"", 27},
-            {method, strlen(method)},
-            {"\",\"params\":{\"requestId\":", 24},
-            {id, router_id_text(call->id, id)},
-            {"}}", 2},
-        };
-        if (!router_to_worker(router, target, pieces, 5)) router->routing_errors++;
+        piece_t value = {id, router_id_text(call->id, id)};
+        tell_worker(router, target, profile->cancel_method, "requestId", value);
     }
-    /* A worker that goes on with it keeps its place under max_in_flight until it is done;
-     * and an id of the host must not be mistaken for another's when its answer comes. */
-    if (target && !method && (pool->config->max_in_flight || call->host_id)) {
+    if (target && call->prompt && call->session) {
+        buffer_t *name = &router->scratch;
+        buffer_consume(name, name->len);
+        if (router_session_name(call->session, name))
+            tell_worker(router, target, profile->prompt_cancel_method, "sessionId",
+                        (piece_t){buffer_bytes(name), name->len});
+        else router->routing_errors++;
+    }
+    /* A worker that goes on with it keeps its place until it is done: under max_in_flight,
+     * and a prompt always, for it will answer; and an id of the host must not be mistaken for
+     * another's when its answer comes. */
+    bool goes_on = target && !profile->cancel_method;
+    if (goes_on && (pool->config->max_in_flight || call->host_id || call->prompt)) {
         if (call->session) sessions_count(&router->sessions, call->session, -1);
         call->session = NULL;
         pending_abandon(&router->pendings, call);
@@ -513,14 +602,15 @@ static bool route(inbound_t *in) {
     in->method = value_of(in, FIELD_METHOD);
     if (!is_string(in->method)) return refuse(in, RPC_INVALID_REQUEST, NULL, "\"method\" must be a string");
     if (router_is_control(in->method)) return control(in);
-    if (!read_session(in) || !choose_pool(in)) return false;
+    if (!read_session(in, FIELD_SESSION_ID) || !choose_pool(in)) return false;
     const profile_t *profile = in->pool->config->profile;
+    if (!read_session(in, session_field(in, profile))) return false;
+    in->session = find_session(in, in->pool);
+    find_state(in);
     if (profile->clean && !check_clean(in)) return false;
-    if (!in->id.text && profile->cancel_method && json_string_equals(in->method, profile->cancel_method, strlen(profile->cancel_method)) &&
-        has(in, FIELD_PARAMS_REQUEST_ID))
+    if (!in->id.text && is_method(in, profile->cancel_method) && has(in, FIELD_PARAMS_REQUEST_ID))
         return cancel(in, value_of(in, FIELD_PARAMS_REQUEST_ID));
-    if (profile->refused_method && in->id.text &&
-        json_string_equals(in->method, profile->refused_method, strlen(profile->refused_method)))
+    if (in->id.text && is_method(in, profile->refused_method))
         return refuse(in, RPC_METHOD_NOT_FOUND, NULL, "pool \"%s\" does not serve %s", in->pool->config->id,
                       profile->refused_method);
     if (!in->id.text && is_handshake_notification(in)) return false; /* the bus has sent its own */

@@ -104,6 +104,24 @@ size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]) {
     return len;
 }
 
+bool router_session_name(const session_t *session, buffer_t *out) {
+    char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
+    memcpy(name, session->id, session->len);
+    memcpy(name + session->len, session->suffix, session->suffix_len);
+    return buffer_json_string(out, name, (size_t)session->len + session->suffix_len);
+}
+
+void router_name_session(message_t *message, const profile_t *profile, const session_t *session) {
+    if (!session || !session->suffix_len || !profile_shows_sessions(profile)) return;
+    if (scan_has(message->scan, profile->session_field))
+        message_extend_string(message, profile->session_field, session->suffix, session->suffix_len);
+}
+
+size_t router_state_key(json_span_t state, char out[STATE_KEY_SIZE]) {
+    out[0] = '\0';
+    return 1 + (size_t)snprintf(out + 1, STATE_KEY_SIZE - 1, "state:%016" PRIx64, json_string_hash(state));
+}
+
 bool router_is_control(json_span_t method) {
     static const char prefix[] = "\"stdio_bus/";
     return method.len >= sizeof prefix && memcmp(method.text, prefix, sizeof prefix - 1) == 0;
@@ -169,12 +187,21 @@ bool router_send_pending(router_t *router, pending_t *p, target_t *target, const
     return true;
 }
 
-/* Sends a waiting message, or fails it: it leaves its queue in any case. */
-static void send_waiting(router_t *router, pending_t *p, target_t *target) {
-    piece_t piece = {p->message, p->message_len};
-    char *message = leave_queue(p);
+/* Sends a waiting message, or fails it: it leaves its queue in any case.  It was composed
+ * without the session's name on the worker, which may have changed since. */
+static void send_waiting(router_t *router, pending_t *p, target_t *target, const session_t *session) {
+    scan_t scan = {.text = p->message};
+    message_t message;
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    message_init(&message, &scan, p->message_len);
+    if (session && session->suffix_len) {
+        json_scan(p->message, p->message_len, &scan);
+        router_name_session(&message, p->pool->config->profile, session);
+    }
+    size_t count = message_pieces(&message, pieces);
+    char *text = leave_queue(p);
     error_detail_t detail = {.pool = p->pool, .worker_id = target->worker_id, .retryable = true};
-    if (!router_send_pending(router, p, target, &piece, 1)) {
+    if (!router_send_pending(router, p, target, pieces, count)) {
         if (p->kind == PENDING_CALL) {
             router_fail_call(router, p, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);
         } else {
@@ -182,44 +209,22 @@ static void send_waiting(router_t *router, pending_t *p, target_t *target) {
             router_end_note(router, p);
         }
     }
-    sys_free(message);
+    sys_free(text);
 }
 
-/* Brings the session's name on its worker into a message that was composed without. */
-static bool add_suffix(pending_t *p, const session_t *session) {
-    scan_t scan;
-    message_t message;
-    piece_t pieces[MESSAGE_MAX_PIECES];
-    char *text = sys_malloc(p->message_len + session->suffix_len), *to = text;
-    if (!text) return false;
-    json_scan(p->message, p->message_len, &scan);
-    message_init(&message, &scan, p->message_len);
-    message_extend_string(&message, FIELD_SESSION_ID, session->suffix, session->suffix_len);
-    size_t count = message_pieces(&message, pieces);
-    for (size_t i = 0; i < count; i++) {
-        memcpy(to, pieces[i].text, pieces[i].len);
-        to += pieces[i].len;
-    }
-    sys_free(p->message);
-    p->message = text;
-    p->message_len += session->suffix_len;
-    p->pool->queued_bytes += session->suffix_len;
-    return true;
-}
-
-/* Binds a session that was not bound when its message came.  False: no room for it, or
- * no memory. */
-static bool bind_waiting(router_t *router, pending_t *p, target_t *target) {
+/* The session of a waiting message, NULL without one; bound here if it was not when the
+ * message came.  False: no room for it, or no memory. */
+static bool bind_waiting(router_t *router, pending_t *p, target_t *target, session_t **session) {
+    *session = p->session;
     if (!p->session_len || p->session || !p->client) return true;
     const char *id = pending_session_id(p);
-    session_t *session = sessions_find(&router->sessions, p->client, p->pool, id, p->session_len);
-    if (!session) session = sessions_bind(&router->sessions, p->client, target, id, p->session_len);
-    if (!session) return false;
-    sessions_count(&router->sessions, session, p->kind == PENDING_CALL);
-    if (p->kind == PENDING_CALL) p->session = session;
-    p->target = session->target;
-    bool seen = !p->pool->config->profile->clean;
-    return !seen || !session->suffix_len || add_suffix(p, session);
+    *session = sessions_find(&router->sessions, p->client, p->pool, id, p->session_len);
+    if (!*session) *session = sessions_bind(&router->sessions, p->client, target, id, p->session_len);
+    if (!*session) return false;
+    sessions_count(&router->sessions, *session, p->kind == PENDING_CALL);
+    if (p->kind == PENDING_CALL) p->session = *session;
+    p->target = (*session)->target;
+    return true;
 }
 
 static void insert_by_sequence(list_t *queue, pending_t *p) {
@@ -245,7 +250,8 @@ static void dispatch(router_t *router, target_t *target) {
             continue;
         }
         if (next->kind == PENDING_CALL && !target_has_room(target)) return;
-        if (!bind_waiting(router, next, target)) {
+        session_t *session;
+        if (!bind_waiting(router, next, target, &session)) {
             error_detail_t detail = {.pool = pool, .retryable = true};
             if (next->kind == PENDING_CALL)
                 router_fail_call(router, next, RPC_OVERLOADED, &detail, "too many sessions are busy: retry later");
@@ -260,7 +266,7 @@ static void dispatch(router_t *router, target_t *target) {
             mark_due(router, bound);
             continue;
         }
-        send_waiting(router, next, target);
+        send_waiting(router, next, target, session);
     }
 }
 

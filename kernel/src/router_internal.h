@@ -23,6 +23,16 @@ void router_to_client(router_t *router, client_t *client, int32_t worker_id, con
 /* Counts the bytes in target->accepted. */
 bool router_to_worker(router_t *router, target_t *target, const piece_t *pieces, size_t count);
 
+/* The name of a session on its worker: appended as a JSON string; put into a message that
+ * has the client's (the session may be NULL, and the name the same). */
+bool router_session_name(const session_t *session, buffer_t *out);
+void router_name_session(message_t *message, const profile_t *profile, const session_t *session);
+
+/* The key of a request state (a JSON string) among its client's sessions: of fixed length,
+ * for states may be long, and a NUL in front sets it apart from real names. */
+#define STATE_KEY_SIZE 32
+size_t router_state_key(json_span_t state, char out[STATE_KEY_SIZE]);
+
 /* Answers the request whose id (JSON text) is given; NULL for null. */
 void router_send_error(router_t *router, client_t *client, const char *id, size_t id_len, rpc_error_t error,
                        const error_detail_t *detail, const char *message);

@@ -78,27 +78,64 @@ static void end_handshake(router_t *router, pending_t *handshake, const scan_t *
     router->ops.handshake_done(router->context, target, ok ? NULL : "there is no memory for its handshake");
 }
 
-/* The session that a message of the worker names, where workers see sessions. */
-static session_t *named_session(const router_t *router, const target_t *target, const scan_t *scan) {
-    if (target->pool->config->profile->clean || !scan_has(scan, FIELD_SESSION_ID)) return NULL;
-    json_span_t value = message_value(scan, FIELD_SESSION_ID);
+/* Whether a message of the worker names a session, where workers see sessions. */
+static bool names_session(const target_t *target, const scan_t *scan) {
+    const profile_t *profile = target->pool->config->profile;
+    return profile_shows_sessions(profile) && scan_has(scan, profile->session_field);
+}
+
+static session_t *session_in(const router_t *router, const target_t *target, json_span_t value) {
     char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX + 2];
     if (*value.text != '"' || value.len > sizeof name) return NULL;
     return sessions_find_on(&router->sessions, target, name, json_string_decode(value, name));
 }
 
+/* That session; NULL: none, or nobody's. */
+static session_t *named_session(const router_t *router, const target_t *target, const scan_t *scan) {
+    if (!names_session(target, scan)) return NULL;
+    return session_in(router, target, message_value(scan, target->pool->config->profile->session_field));
+}
+
 /* Gives a session back the name its client knows. */
-static void restore_session(const session_t *session, message_t *message) {
+static void restore_session(const session_t *session, message_t *message, scan_field_t field) {
     if (!session || !session->suffix_len) return;
-    json_span_t name = message_value(message->scan, FIELD_SESSION_ID);
+    json_span_t name = message_value(message->scan, field);
     const char *end = name.text + name.len - 1 - session->suffix_len;
     if (memcmp(end, session->suffix, session->suffix_len) == 0) /* not written with escapes */
-        message_shorten_string(message, FIELD_SESSION_ID, session->suffix_len);
+        message_shorten_string(message, field, session->suffix_len);
+}
+
+/* The worker's answer names a session: from now on it is that of the client who asked, and
+ * whoever has claimed the name before goes by another on this worker. */
+static void learn_session(router_t *router, const pending_t *call, const scan_t *scan, message_t *answer) {
+    json_span_t value = message_value(scan, FIELD_RESULT_SESSION_ID);
+    if (!call->makes_session || !scan_has(scan, FIELD_RESULT_SESSION_ID) || *value.text != '"') return;
+    session_t *known = session_in(router, call->target, value);
+    if (known && known->client == call->client) {
+        restore_session(known, answer, FIELD_RESULT_SESSION_ID);
+        return;
+    }
+    char id[SESSION_ID_MAX + 2];
+    bool ok = value.len > 2 && value.len <= sizeof id && (!known || sessions_rename(&router->sessions, known)) &&
+              sessions_bind(&router->sessions, call->client, call->target, id, json_string_decode(value, id));
+    if (!ok) router->routing_errors++;
 }
 
 static client_t *session_owner(const router_t *router, const target_t *target, const scan_t *scan) {
     const session_t *session = named_session(router, target, scan);
     return session ? session->client : NULL;
+}
+
+/* A request that goes on with this state must come back to this worker. */
+static void learn_state(router_t *router, const pending_t *call, const scan_t *scan) {
+    json_span_t state = message_value(scan, FIELD_RESULT_REQUEST_STATE);
+    if (!call->pool->config->profile->request_states || !scan_has(scan, FIELD_RESULT_REQUEST_STATE) || *state.text != '"')
+        return;
+    char key[STATE_KEY_SIZE];
+    size_t len = router_state_key(state, key);
+    session_t *known = sessions_find(&router->sessions, call->client, call->pool, key, len);
+    if (known && known->target == call->target) sessions_count(&router->sessions, known, 0);
+    else if (!sessions_bind(&router->sessions, call->client, call->target, key, len)) router->routing_errors++;
 }
 
 static void take_answer(router_t *router, target_t *target, const scan_t *scan, size_t len) {
@@ -113,7 +150,11 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
         message_t message;
         message_init(&message, scan, len);
         if (!call->host_id) message_replace(&message, FIELD_ID, pending_id_text(call), call->id_len);
-        restore_session(named_session(router, target, scan), &message);
+        restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
+        learn_session(router, call, scan, &message);
+        learn_state(router, call, scan);
+        if (call->pool->config->profile->subscriptions && scan_has(scan, FIELD_RESULT_SUBSCRIPTION_ID))
+            message_replace(&message, FIELD_RESULT_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
         if (call->put_back_len) {
             message_insert(&message, pending_put_back(call), call->put_back_len);
             message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT); /* the worker's own */
@@ -176,17 +217,21 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
     message_t message;
     message_init(&message, scan, len);
     message_replace(&message, FIELD_ID, id_text, router_id_text(ask->id, id_text));
-    restore_session(named_session(router, target, scan), &message);
+    restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
     deliver(router, client, target, &message);
+}
+
+/* The client's open request whose bus id stands in this field; NULL: late, or made up. */
+static pending_t *open_call(const router_t *router, const target_t *target, const scan_t *scan, scan_field_t field) {
+    int64_t id;
+    pending_t *call = json_integer(message_value(scan, field), &id) ? pending_of_id(&router->pendings, id) : NULL;
+    return call && call->kind == PENDING_CALL && call->target == target && call->sent && call->client ? call : NULL;
 }
 
 /* Progress goes to whoever gave the token, which is restored; late progress nowhere. */
 static void take_progress(router_t *router, target_t *target, const scan_t *scan, size_t len) {
-    int64_t token;
-    pending_t *call = json_integer(message_value(scan, FIELD_PARAMS_PROGRESS_TOKEN), &token)
-                          ? pending_of_id(&router->pendings, token)
-                          : NULL;
-    if (!call || call->target != target || !call->token_len || !call->client) {
+    const pending_t *call = open_call(router, target, scan, FIELD_PARAMS_PROGRESS_TOKEN);
+    if (!call || !call->token_len) {
         router->routing_errors++;
         return;
     }
@@ -194,6 +239,37 @@ static void take_progress(router_t *router, target_t *target, const scan_t *scan
     message_init(&message, scan, len);
     message_replace(&message, FIELD_PARAMS_PROGRESS_TOKEN, pending_token(call), call->token_len);
     deliver(router, call->client, target, &message);
+}
+
+/* What comes on a subscription goes to whoever opened it, under the id it has there. */
+static void take_subscribed(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    pending_t *call = open_call(router, target, scan, FIELD_META_SUBSCRIPTION_ID);
+    if (!call) {
+        router->routing_errors++;
+        return;
+    }
+    message_t message;
+    message_init(&message, scan, len);
+    message_replace(&message, FIELD_META_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
+    deliver(router, call->client, target, &message);
+}
+
+/* The worker ends a subscription: its request has no other answer than the one made here. */
+static void end_subscription(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+    pending_t *call = open_call(router, target, scan, FIELD_PARAMS_REQUEST_ID);
+    if (!call) {
+        router->routing_errors++;
+        return;
+    }
+    message_t message;
+    message_init(&message, scan, len);
+    message_replace(&message, FIELD_PARAMS_REQUEST_ID, pending_id_text(call), call->id_len);
+    if (scan_has(scan, FIELD_META_SUBSCRIPTION_ID))
+        message_replace(&message, FIELD_META_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
+    deliver(router, call->client, target, &message);
+    error_detail_t detail = {.pool = target->pool, .worker_id = target->worker_id};
+    router_fail_call(router, call, RPC_CANCELLED, &detail, "the request was cancelled by its worker");
+    router_dispatch_target(router, target);
 }
 
 /* The worker withdraws a request of its own. */
@@ -243,16 +319,20 @@ static void take_notification(router_t *router, target_t *target, const scan_t *
     }
     if (profile->cancel_method && scan_has(scan, FIELD_PARAMS_REQUEST_ID) &&
         json_string_equals(method, profile->cancel_method, strlen(profile->cancel_method))) {
-        take_cancel(router, target, scan, len);
+        if (profile->subscriptions) end_subscription(router, target, scan, len);
+        else take_cancel(router, target, scan, len);
+        return;
+    }
+    if (profile->subscriptions && scan_has(scan, FIELD_META_SUBSCRIPTION_ID)) {
+        take_subscribed(router, target, scan, len);
         return;
     }
     message_t message;
     message_init(&message, scan, len);
     const session_t *session = named_session(router, target, scan);
-    restore_session(session, &message);
-    bool names_none = profile->clean || !scan_has(scan, FIELD_SESSION_ID);
+    restore_session(session, &message, profile->session_field);
     if (session) deliver(router, session->client, target, &message);
-    else if (!names_none) deliver(router, host_of(router), target, &message); /* forgotten, or the worker's own */
+    else if (names_session(target, scan)) deliver(router, host_of(router), target, &message); /* forgotten, or the worker's own */
     else broadcast(router, target, &message);
 }
 

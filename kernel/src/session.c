@@ -44,11 +44,12 @@ session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, 
     return NULL;
 }
 
-/* Gives the session a name of its own on its worker; the hash of it.  False: all taken. */
-static bool choose_name(const sessions_t *sessions, session_t *session, uint32_t *hash) {
+/* Gives the session a name that nobody has on its worker, the bare id only if it `may_be_bare`;
+ * the hash of it.  False: all taken. */
+static bool choose_name(const sessions_t *sessions, session_t *session, bool may_be_bare, uint32_t *hash) {
     char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
     memcpy(name, session->id, session->len);
-    for (int attempt = 0; attempt < 3; attempt++) {
+    for (int attempt = may_be_bare ? 0 : 1; attempt < 3; attempt++) {
         int len = snprintf(session->suffix, sizeof session->suffix, "~%d%s", (int)session->client->id,
                            attempt > 1 ? "~" : "");
         if (!attempt) len = 0;
@@ -74,7 +75,8 @@ session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *targe
     session->len = (uint32_t)len;
     memcpy(session->id, id, len);
     uint32_t name_hash;
-    if (!choose_name(sessions, session, &name_hash) || !index_add(&sessions->by_client, &session->by_client, index_hash((uint32_t)client->id, id, len))) {
+    if (!choose_name(sessions, session, true, &name_hash) ||
+        !index_add(&sessions->by_client, &session->by_client, index_hash((uint32_t)client->id, id, len))) {
         sys_free(session);
         return NULL;
     }
@@ -88,6 +90,18 @@ session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *targe
     list_append(&sessions->idle, &session->idle);
     sessions->count++;
     return session;
+}
+
+bool sessions_rename(sessions_t *sessions, session_t *session) {
+    session_t before = *session;
+    uint32_t hash;
+    if (!choose_name(sessions, session, false, &hash)) {
+        session->suffix_len = before.suffix_len;
+        memcpy(session->suffix, before.suffix, sizeof session->suffix);
+        return false;
+    }
+    index_remove(&sessions->by_target, &session->by_target);
+    return index_add(&sessions->by_target, &session->by_target, hash); /* there are buckets: never fails */
 }
 
 void sessions_unbind(sessions_t *sessions, session_t *session) {

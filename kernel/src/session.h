@@ -51,6 +51,9 @@ session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, 
 /* Binds a new session; beyond the maximum the least recently used idle one is
  * forgotten.  NULL: all are busy, or no memory. */
 session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len);
+/* Gives the session another name on its worker, so that the present one is free.  False:
+ * there is none. */
+bool sessions_rename(sessions_t *sessions, session_t *session);
 void sessions_unbind(sessions_t *sessions, session_t *session);
 
 /* Counts a request in (+1) or out (-1), 0: a use without a request. */

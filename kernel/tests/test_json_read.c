@@ -83,6 +83,13 @@ static void test_equals(void) {
     CHECK(!json_string_equals(span("\""), "", 0));
 }
 
+static void test_hash(void) {
+    CHECK(json_string_hash(span("\"\"")) == 0xCBF29CE484222325u); /* values of the FNV reference */
+    CHECK(json_string_hash(span("\"foobar\"")) == 0x85944171F73967E8u);
+    CHECK(json_string_hash(span("\"a\xC3\xA9/\"")) == json_string_hash(span("\"\\u0061\\u00e9\\/\"")));
+    CHECK(json_string_hash(span("\"a\"")) != json_string_hash(span("\"b\"")));
+}
+
 static void test_integer(void) {
     static const struct {
         const char *json;
@@ -117,6 +124,7 @@ int main(void) {
     test_get();
     test_decode();
     test_equals();
+    test_hash();
     test_integer();
     return check_result();
 }

@@ -94,7 +94,7 @@ static void test_faults(void) {
 
 static void test_fields(void) {
     CHECK_INT(run("{\"jsonrpc\":\"2.0\" , \"id\" : -1.5e3,\"method\":\"m\",\"params\":{\"id\":7,\"requestId\":\"r\","
-                  "\"progressToken\":8,\"_meta\":{\"progressToken\":\"t\",\"id\":9}},\"pool\":\"p\",\"sessionId\":null,"
+                  "\"progressToken\":8,\"sessionId\":\"s\",\"_meta\":{\"progressToken\":\"t\",\"id\":9}},\"pool\":\"p\",\"sessionId\":null,"
                   "\"agentId\":[1,2],\"_ext\":{\"id\":1}}"),
               SCAN_OK);
     CHECK_FIELD(FIELD_JSONRPC, "\"2.0\"");
@@ -103,6 +103,7 @@ static void test_fields(void) {
     CHECK_FIELD(FIELD_PARAMS_ID, "7");
     CHECK_FIELD(FIELD_PARAMS_REQUEST_ID, "\"r\"");
     CHECK_FIELD(FIELD_PARAMS_PROGRESS_TOKEN, "8");
+    CHECK_FIELD(FIELD_PARAMS_SESSION_ID, "\"s\"");
     CHECK_FIELD(FIELD_PARAMS_META, "{\"progressToken\":\"t\",\"id\":9}");
     CHECK_FIELD(FIELD_META_PROGRESS_TOKEN, "\"t\"");
     CHECK_FIELD(FIELD_POOL, "\"p\"");
@@ -121,6 +122,18 @@ static void test_fields(void) {
     CHECK_INT(run("{\"result\":{\"id\":1,\"_meta\":{\"progressToken\":2}},\"error\":[{\"id\":3}]}"), SCAN_OK);
     CHECK(!scan_has(&scan, FIELD_ID) && !scan_has(&scan, FIELD_META_PROGRESS_TOKEN));
     CHECK(!scan_has(&scan, FIELD_PARAMS_ID));
+
+    CHECK_INT(run("{\"result\":{\"a\":{\"sessionId\":1},\"sessionId\":\"s\"},\"error\":{\"sessionId\":2}}"), SCAN_OK);
+    CHECK_FIELD(FIELD_RESULT_SESSION_ID, "\"s\"");
+    CHECK(!scan_has(&scan, FIELD_SESSION_ID) && !scan_has(&scan, FIELD_PARAMS_SESSION_ID));
+
+    CHECK_INT(run("{\"result\":{\"requestState\":\"r\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":1}},"
+                  "\"params\":{\"requestState\":\"p\",\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":2}}}"),
+              SCAN_OK);
+    CHECK_FIELD(FIELD_RESULT_REQUEST_STATE, "\"r\"");
+    CHECK_FIELD(FIELD_RESULT_SUBSCRIPTION_ID, "1");
+    CHECK_FIELD(FIELD_PARAMS_REQUEST_STATE, "\"p\"");
+    CHECK_FIELD(FIELD_META_SUBSCRIPTION_ID, "2");
 
     CHECK_INT(run("{\"params\":[{\"id\":1}],\"x\":{\"params\":{\"id\":1}},\"y\":1}"), SCAN_OK);
     CHECK(!scan_has(&scan, FIELD_PARAMS_ID));

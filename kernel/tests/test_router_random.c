@@ -10,12 +10,13 @@
 #include "router_bench.h"
 #include "stdio_bus.h"
 
-enum { CLIENTS = 3, WORKERS = 6, POOLS = 3, SESSIONS = 3, STEPS = 12000, TAGS = STEPS + 1, OUT = 4000 };
+enum { CLIENTS = 3, WORKERS = 8, POOLS = 4, SESSIONS = 3, STEPS = 12000, TAGS = STEPS + 1, OUT = 4000 };
 
 static const char CONFIG[] =
     "{'pools':[{'id':'own','command':'c','instances':2,'max_in_flight':2,'max_queue':12},"
     "{'id':'plain','command':'c','instances':2,'max_in_flight':3,'protocol':'jsonrpc','max_queue':6},"
-    "{'id':'mcp','command':'c','instances':2,'protocol':'mcp'}],'limits':{'max_output_queue':2048}}";
+    "{'id':'mcp','command':'c','instances':2,'protocol':'mcp'},"
+    "{'id':'acp','command':'c','instances':2,'max_in_flight':2,'protocol':'acp','max_queue':6}],'limits':{'max_output_queue':2048}}";
 
 /* One message of a client; its number, the tag, travels with it. */
 typedef struct sent {
@@ -74,7 +75,7 @@ static const char *id_of(const char *line, size_t *len) {
 static void take_from_bus(int worker, const char *line) {
     size_t id_len;
     const char *id = id_of(line, &id_len);
-    if (strstr(line, "notifications/cancelled")) return;
+    if (strstr(line, "notifications/cancelled") || strstr(line, "session/cancel")) return;
     int ask = number_behind(line, "'answer':");
     if (ask >= 0 || !strstr(line, "\"method\"")) {
         if (ask < 0 && id) ask = atoi(id); /* the bus refuses in the client's name, with the worker's id */
@@ -142,13 +143,14 @@ static bool id_is_open(int client, const char *id) {
 }
 
 static void send_message(void) {
-    static const char *const pools[] = {"own", "plain", "mcp"};
+    static const char *const pools[] = {"own", "plain", "mcp", "acp"};
     int client = pick(CLIENTS);
     if (!bench.present[client]) return;
     sent_t *s = &sent[tags + 1];
     *s = (sent_t){.client = client, .pool = pick(POOLS), .session = pick(3) ? -1 : pick(SESSIONS)};
-    char session[32] = "", id[32] = "";
-    if (s->session >= 0) snprintf(session, sizeof session, ",'sessionId':'s%d'", s->session);
+    bool agent = s->pool == 3; /* where sessions are named in params */
+    char session[32] = "", named[32] = "", id[32] = "";
+    if (s->session >= 0) snprintf(agent ? named : session, sizeof session, ",'sessionId':'s%d'", s->session);
     if (pick(4)) {
         /* The host's ids that workers see must stay its own for as long as one may answer. */
         bool unique = client == 0 && s->pool == 0;
@@ -156,20 +158,21 @@ static void send_message(void) {
         snprintf(id, sizeof id, "'id':%s,", s->id);
     }
     bool taken = *s->id && id_is_open(client, s->id);
-    const char *format = "{'jsonrpc':'2.0',%s'method':'m','pool':'%s'%s,'params':{'tag':%d,'_meta':{'progressToken':%d}}}";
+    const char *method = agent ? "session/prompt" : "m";
+    const char *format = "{'jsonrpc':'2.0',%s'method':'%s','pool':'%s'%s,'params':{'tag':%d%s,'_meta':{'progressToken':%d}}}";
     if (pick(2) || taken) {
         bool failing = pick(10) == 0;
         if (failing) fake_sys_fail_allocation(1 + pick(5));
         tags++;
         s->open = *s->id && !taken;
-        int code = bench_ingest(client, format, id, pools[s->pool], session, tags, tags);
+        int code = bench_ingest(client, format, id, method, pools[s->pool], session, tags, named, tags);
         fake_sys_fail_allocation(0);
         if (taken) CHECK(code != STDIO_BUS_OK);
         if (code != STDIO_BUS_OK) s->open = false, refused++;
     } else {
         tags++;
         s->open = *s->id != '\0';
-        bench_send(client, format, id, pools[s->pool], session, tags, tags);
+        bench_send(client, format, id, method, pools[s->pool], session, tags, named, tags);
     }
 }
 

@@ -56,6 +56,25 @@ static void test_find(void) {
     unbind_all();
 }
 
+static void test_rename(void) {
+    session_t *a = bind(0, 0, "s"), *other = bind(1, 0, "t");
+    REQUIRE(a && other);
+    CHECK(sessions_rename(&sessions, a)); /* the bare name is free again */
+    CHECK(find_on(0, "s") == NULL);
+    CHECK(find_on(0, "s~0") == a);
+    CHECK(find(0, 0, "s") == a);
+    session_t *b = bind(1, 0, "s");
+    REQUIRE(b != NULL);
+    CHECK(find_on(0, "s") == b);
+    CHECK(sessions_rename(&sessions, a));
+    CHECK(find_on(0, "s~0") == NULL);
+    CHECK(find_on(0, "s~0~") == a);
+    CHECK(bind(1, 0, "s~0") != NULL);
+    CHECK(!sessions_rename(&sessions, a)); /* all are taken: it keeps its own */
+    CHECK(find_on(0, "s~0~") == a);
+    unbind_all();
+}
+
 static void test_least_recently_used(void) {
     session_t *a = bind(0, 0, "a");
     bind(0, 0, "b");
@@ -118,6 +137,7 @@ int main(void) {
     for (int i = 0; i < 3; i++) target_init(&targets[i], &pools[i / 2], i + 1);
     sessions_init(&sessions, 4);
     test_find();
+    test_rename();
     test_least_recently_used();
     test_busy();
     test_no_memory();

@@ -26,6 +26,7 @@ class ChunkRow(NamedTuple):
         by_session: The request is found by the top-level ``sessionId``, so that calls
             without a session carry a fresh one; failing that by ``requestId`` or
             ``progressToken``, failing that it is the only one out on the worker.
+        by_params_session: The request is found by ``params.sessionId``, which both have.
         joins: Chunk text is part of the result, so a plain request gets it joined.
     """
 
@@ -33,6 +34,7 @@ class ChunkRow(NamedTuple):
     read: Callable[[Message], Any]
     by_token: bool
     by_session: bool
+    by_params_session: bool
     joins: bool
 
 
@@ -59,7 +61,9 @@ def _progress(params: Message) -> Any:
 
 
 PROFILES: dict[str, ChunkRow] = {
-    "stdiobus": ChunkRow("session/update", _session_update, False, True, True),
-    "jsonrpc": ChunkRow(None, _nothing, False, False, False),
-    "mcp": ChunkRow("notifications/progress", _progress, True, False, False),
+    "stdiobus": ChunkRow("session/update", _session_update, False, True, False, True),
+    "jsonrpc": ChunkRow(None, _nothing, False, False, False, False),
+    "mcp": ChunkRow("notifications/progress", _progress, True, False, False, False),
+    "mcp-stateless": ChunkRow("notifications/progress", _progress, True, False, False, False),
+    "acp": ChunkRow("session/update", _session_update, False, False, True, True),
 }

@@ -118,6 +118,7 @@ class Session:
         self._rows: dict[str, ChunkRow] = {pool: PROFILES[protocol] for pool, protocol in protocols.items()}
         self._heads: dict[tuple[str, str | None], str] = {}
         self._chunk_methods = {row.method for row in self._rows.values() if row.method}
+        self._params_sessions = any(row.by_params_session for row in self._rows.values())
         self._first = next(iter(self._rows))
         self._prefix = f"{name}."
         self._chunk_limit = chunk_limit
@@ -152,9 +153,8 @@ class Session:
             InvalidArgumentError: Something in it is not JSON data.
         """
         number = self._next_id
-        target = pool
-        if target is None:
-            target = self._first if session is None else self._session_pools.get(session, self._first)
+        inner = _params_session(params) if self._params_sessions else None
+        target = pool if pool is not None else self._pool_of(session, inner)
         row = self._rows[target]
         pending = Pending(number, method, target, streaming)
         token = None
@@ -170,6 +170,8 @@ class Session:
         if token is not None:
             pending.token = token
             self._by_token[token] = pending
+        if row.by_params_session and inner is not None:
+            session = inner
         if session is not None:
             pending.session = session
             self._by_session.setdefault(session, {})[number] = pending
@@ -258,6 +260,8 @@ class Session:
                 result = message.get("result")
                 if request.texts is not None and isinstance(result, dict):
                     result.setdefault("text", "".join(request.texts))
+                if self._params_sessions:
+                    self._learn(request, result)
                 events.append((_RESULT, request, result, start, size))
         return events
 
@@ -305,6 +309,8 @@ class Session:
         """The request a chunk belongs to, ``None`` where that is not certain."""
         if row.by_token:
             return self._by_token.get(_hashable(params.get("progressToken")))
+        if row.by_params_session:
+            return self._prompt(_params_session(params), pool)
         number = _first_integer(
             message.get("requestId"), params.get("requestId"), params.get("progressToken")
         )
@@ -326,6 +332,14 @@ class Session:
         if number is not None:
             return named
         return self._sole(pool)
+
+    def _prompt(self, session: str | None, pool: str | None) -> Pending | None:
+        """The prompt in flight in a session of an agent, failing that its oldest request."""
+        members = self._by_session.get(session, {}) if session is not None else {}
+        here = [request for request in members.values() if pool is None or request.pool == pool]
+        return next(
+            (request for request in here if request.method == "session/prompt"), here[0] if here else None
+        )
 
     def _sole(self, pool: str | None) -> Pending | None:
         """The only request in flight on a pool, hence on the worker that spoke."""
@@ -391,6 +405,19 @@ class Session:
             refuse("params._meta.progressToken", f"{token!r} belongs to another stream in flight")
         return {**params, "_meta": {**meta, "progressToken": token}}, token
 
+    def _pool_of(self, session: str | None, inner: str | None) -> str:
+        """The pool the bus chooses for a call that names none."""
+        if session is not None and session in self._session_pools:
+            return self._session_pools[session]
+        target = self._session_pools.get(inner) if inner is not None else None
+        return target if target is not None and self._rows[target].by_params_session else self._first
+
+    def _learn(self, request: Pending, result: Any) -> None:
+        """Remembers the session that an agent has made."""
+        made = _params_session(result)
+        if made is not None and request.pool is not None and self._rows[request.pool].by_params_session:
+            self._remember(made, request.pool)
+
     def _remember(self, session: str, pool: str) -> None:
         pools = self._session_pools
         if session not in pools and len(pools) >= self._session_limit:
@@ -411,6 +438,11 @@ class Session:
 
 def _first_integer(*values: Any) -> int | None:
     return next((value for value in values if type(value) is int), None)
+
+
+def _params_session(params: Any) -> str | None:
+    session = params.get("sessionId") if isinstance(params, dict) else None
+    return session if isinstance(session, str) else None
 
 
 def _hashable(value: Any) -> Any:

@@ -96,7 +96,7 @@ WRONG = [
     (pool(cwd=""), "pools[0].cwd: must not be empty"),
     (pool(cwd="a\0b"), "pools[0].cwd: must not contain a NUL character"),
     (pool(protocol=7), "pools[0].protocol: must be a string"),
-    (pool(protocol="MCP"), "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp"),
+    (pool(protocol="MCP"), "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp, mcp-stateless, acp"),
     (pool(handshake="initialize"), "pools[0].handshake: must be an object"),
     (pool(handshake={}), "pools[0].handshake.request: is required"),
     (

@@ -30,8 +30,9 @@ def test_session_update_without_text_is_its_params(params):
     assert PROFILES["stdiobus"].read(params) is params
 
 
-def test_progress_is_its_message_or_its_params():
-    read = PROFILES["mcp"].read
+@pytest.mark.parametrize("profile", ["mcp", "mcp-stateless"])
+def test_progress_is_its_message_or_its_params(profile):
+    read = PROFILES[profile].read
     assert read({"progressToken": 1, "progress": 1, "message": "half"}) == "half"
     params = {"progressToken": 1, "progress": 1}
     assert read(params) is params

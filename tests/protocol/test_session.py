@@ -12,8 +12,8 @@ from stdiobus.protocol.session import EventKind, Session
 
 @pytest.fixture
 def session():
-    made = Session({"own": "stdiobus", "plain": "jsonrpc", "mcp": "mcp"}, "me", 1000, 100)
-    made.worker_pools.update({1: "own", 2: "plain", 3: "mcp"})
+    made = Session({"own": "stdiobus", "plain": "jsonrpc", "mcp": "mcp", "agent": "acp"}, "me", 1000, 100)
+    made.worker_pools.update({1: "own", 2: "plain", 3: "mcp", 4: "agent"})
     return made
 
 
@@ -277,6 +277,39 @@ def test_progress_with_a_strange_token_is_only_a_notification(session, token):
 
 def test_plain_mcp_request_has_no_token(session):
     assert "params" not in json.loads(ask(session, pool="mcp").line)
+
+
+def agent_update(text, session):
+    update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
+    return {"method": "session/update", "params": {"sessionId": session, "update": update}}
+
+
+def test_agents_chunks_are_found_by_the_session_in_params(session):
+    asked = [ask(session, "session/prompt", {"sessionId": sid}, pool="agent", stream=True) for sid in "ab"]
+    assert all("sessionId" not in json.loads(pending.line) for pending in asked)
+    events = receive(
+        session, agent_update("1", "b"), agent_update("2", "a"), agent_update("x", "c"), worker=4
+    )
+    assert chunks(events) == [(2, "1"), (1, "2")]
+    assert chunks(receive(session, agent_update("x", "a"), worker=1)) == []  # another pool
+
+
+def test_plain_prompt_gets_the_joined_text_and_other_requests_of_its_session_do_not(session):
+    mode = ask(session, "session/set_mode", {"sessionId": "a"}, pool="agent")
+    prompt = ask(session, "session/prompt", {"sessionId": "a"}, pool="agent")
+    receive(session, agent_update("x", "a"), agent_update("y", "a"), worker=4)
+    answers = [{"id": mode.id, "result": {}}, {"id": prompt.id, "result": {"stopReason": "end_turn"}}]
+    events = receive(session, *answers, worker=4)
+    assert [event[2] for event in events] == [{}, {"stopReason": "end_turn", "text": "xy"}]
+
+
+def test_session_that_an_agent_made_is_remembered_with_its_pool(session):
+    made = ask(session, "session/new", {"cwd": "/"}, pool="agent")
+    receive(session, {"id": made.id, "result": {"sessionId": "a"}}, worker=4)
+    assert ask(session, "session/prompt", {"sessionId": "a"}).pool == "agent"
+    assert ask(session, "session/prompt", {"sessionId": "b"}).pool == "own"
+    ask(session, pool="plain", sid="c")
+    assert ask(session, "m", {"sessionId": "c"}).pool == "own"  # not named in params there
 
 
 def test_chunks_beyond_the_limit_overflow_and_read_ones_do_not_count(session):
