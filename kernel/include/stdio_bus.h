@@ -51,8 +51,7 @@ typedef enum {
     STDIO_BUS_ERR_ROUTING = -12,  /* a message has no destination */
     STDIO_BUS_ERR_BUFFER = -13,   /* a message is larger than its limit, or no memory */
     STDIO_BUS_ERR_INVALID = -14,  /* not a JSON-RPC message */
-    STDIO_BUS_ERR_STATE = -15,    /* the bus is not in a state that allows this */
-    STDIO_BUS_ERR_NOTSUP = -16    /* this build does not support the operation */
+    STDIO_BUS_ERR_STATE = -15     /* the bus is not in a state that allows this */
 } stdio_bus_code_t;
 
 typedef enum {

@@ -17,7 +17,6 @@ from ..errors import (
     InternalError,
     InvalidArgumentError,
     InvalidStateError,
-    NotSupportedError,
     StdioBusError,
     UnavailableError,
 )
@@ -32,7 +31,6 @@ _ERRORS: dict[int, type[StdioBusError]] = {
     bindings.ERR_EINVAL: InvalidArgumentError,
     bindings.ERR_WORKER: UnavailableError,
     bindings.ERR_STATE: InvalidStateError,
-    bindings.ERR_NOTSUP: NotSupportedError,
 }
 
 _BUFFER_SIZE = 64 * 1024
@@ -57,7 +55,6 @@ class NativeBus:
 
     Raises:
         InvalidArgumentError: The configuration is wrong.
-        NotSupportedError: The library lacks something the options ask for.
     """
 
     def __init__(self, library: Library, config_json: str, options: NativeOptions, log_level: int) -> None:
