@@ -2,7 +2,8 @@
 
 Here: choosing a compiler (the system's with sanitizers, else zig without), building each
 test as a program of its own with all rooms of this operating system, running them. Other
-C files in kernel/tests are linked with every test, `fake_NAME.c` in place of room `NAME.c`.
+C files in kernel/tests are linked with every test, `fake_NAME.c` in place of room `NAME.c`
+except in `test_NAME.c`.
 Not here: the tests; the programs in sub-folders (kernel_programs).
 """
 
@@ -95,9 +96,18 @@ class Rooms:
     def link(self, source: Path, *more: str) -> Path:
         """Make a program of a source and of whatever else the linker is to be told."""
         program = self.work / source.stem
-        inputs = [self.compile(source), *more, *self.objects]
+        inputs = [self.compile(source), *more, *self._objects_for(source)]
         build([*self.compiler.command, *self.compiler.flags, *inputs, "-o", str(program)])
         return program
+
+    def _objects_for(self, source: Path) -> list[str]:
+        """The test of a room that is faked for all others gets the room itself."""
+        name = source.stem[len("test_") :]
+        fake = _object(_TESTS / f"fake_{name}.c", self.work)
+        if not source.stem.startswith("test_") or fake not in self.objects:
+            return self.objects
+        room = self.compile(targets.ROOT / f"kernel/src/{name}.c")
+        return [room, *(item for item in self.objects if item != fake)]
 
 
 def compile_rooms(compiler: Compiler, work: Path = _WORK) -> Rooms:
@@ -148,8 +158,12 @@ def _sanitizers_work(command: list[str]) -> bool:
     return True
 
 
+def _object(source: Path, work: Path) -> str:
+    return str(work / f"{source.parent.name}-{source.stem}.o")
+
+
 def _compile(compiler: Compiler, source: Path, work: Path) -> str:
-    out = str(work / f"{source.parent.name}-{source.stem}.o")
+    out = _object(source, work)
     build([*compiler.command, *_FLAGS, *compiler.flags, "-c", str(source), "-o", out])
     return out
 
