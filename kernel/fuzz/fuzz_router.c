@@ -12,7 +12,7 @@
 #include "configured.h"
 #include "fake_sys.h"
 #include "fuzz.h"
-#include "router.h"
+#include "router_internal.h"
 
 enum { CLIENTS = 2, WORKERS = 6, POOLS = 3, INPUT_MAX = 16384, ID_MAX = 1024, KEEP = CLIENT_LINE_KEEP };
 
@@ -197,6 +197,11 @@ static void too_long(char who, const char *text, size_t len) {
         router_client_too_long(&router, &clients[who - '0'], &line);
         unclear = 0;
     } else if (who >= 'a' && who < 'a' + WORKERS && running[who - 'a']) {
+        json_span_t id;
+        scan_t scan;
+        json_scan(line.text, line.len, &scan);
+        /* A request of the worker: the bus answers it, unless the worker's queue is full. */
+        if (scan_has(&scan, FIELD_METHOD) && router_find_id(&line, &id)) add(&asked[who - 'a'], id);
         if (!router_worker_too_long(&router, &targets[who - 'a'], &line)) lose(who - 'a');
     }
 }
