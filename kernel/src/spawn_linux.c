@@ -18,7 +18,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "spawn.h"
@@ -86,6 +85,6 @@ int spawn_execute(const spawn_plan_t *plan, pid_t *pid, spawn_stage_t *stage) {
     sys_free(stack);
     *stage = task.stage;
     *pid = child;
-    if (child >= 0 && error) waitpid(child, NULL, 0); /* it has called _exit */
+    if (child >= 0 && error) sys_reap(child); /* it has called _exit */
     return error;
 }
