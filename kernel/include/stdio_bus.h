@@ -140,11 +140,14 @@ STDIO_BUS_API int stdio_bus_client_count(const stdio_bus_t *bus);  /* connected 
  * exits included; -1 when there is none.  It belongs to the bus: watch it, never read it. */
 STDIO_BUS_API int stdio_bus_get_poll_fd(const stdio_bus_t *bus);
 
-/* A worker inside the host, over a pair of descriptors that the bus then owns.
- * Returns its worker id, or a negative code. */
+/* A worker inside the host, over a pair of descriptors (one socket may be both), which
+ * the bus owns from then on unless the arguments are refused (STATE, ENOTFOUND, EINVAL).
+ * Between start and stop.  It joins the pool's balancing, is greeted with the pool's
+ * handshake, and is not started again when its descriptors close.  Returns its worker
+ * id, or a negative code. */
 STDIO_BUS_API int stdio_bus_register_embedded_worker(stdio_bus_t *bus, int fd_to_worker, int fd_from_worker,
                                                      const char *pool_id);
-STDIO_BUS_API int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id); /* idempotent */
+STDIO_BUS_API int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id); /* idempotent; retires it */
 
 STDIO_BUS_API void stdio_bus_get_stats(const stdio_bus_t *bus, stdio_bus_stats_t *out);
 
@@ -233,7 +236,12 @@ STDIO_BUS_API int stdio_bus_set_on_worker_event(stdio_bus_t *bus, stdio_bus_on_w
 STDIO_BUS_API int stdio_bus_pause_worker(stdio_bus_t *bus, int worker_id);
 STDIO_BUS_API int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id);
 
+/* Changes the number of a pool's workers, 1 to 1024.  Further ones are started; of too
+ * many the youngest are retired: requests under way on them end first, within
+ * drain_timeout_sec, and nothing new goes there.  0, STATE, ENOTFOUND or EINVAL. */
 STDIO_BUS_API int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances);
+/* Replaces every worker of a pool, one after the other: each is retired, as above, when
+ * its successor is ready.  Successors have ids of their own. */
 STDIO_BUS_API int stdio_bus_restart_pool(stdio_bus_t *bus, const char *pool_id);
 
 /* The status as one JSON object: state (number), stats (the eight), pending, sessions,
