@@ -26,7 +26,8 @@ class ChunkRow(NamedTuple):
         by_session: The request is found by the top-level ``sessionId``, so that calls
             without a session carry a fresh one; failing that by ``requestId`` or
             ``progressToken``, failing that it is the only one out on the worker.
-        by_params_session: The request is found by ``params.sessionId``, which both have.
+        by_params_session: The request is found by ``params.sessionId``, which both have;
+            failing that it is the only one in the pool, if a stream that names none.
         joins: Chunk text is part of the result, so a plain request gets it joined.
     """
 

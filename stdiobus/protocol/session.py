@@ -310,7 +310,10 @@ class Session:
         if row.by_token:
             return self._by_token.get(_hashable(params.get("progressToken")))
         if row.by_params_session:
-            return self._prompt(_params_session(params), pool)
+            prompt = self._prompt(_params_session(params), pool)
+            sole = self._sole(pool) if prompt is None else None
+            # A stream that names no session, alone on its pool, is what the agent speaks of.
+            return sole if sole is not None and sole.streaming and sole.session is None else prompt
         number = _first_integer(
             message.get("requestId"), params.get("requestId"), params.get("progressToken")
         )

@@ -1,7 +1,6 @@
 """The examples of the README and of the design page, as they are written there.
 
 Only the commands are ours: `npx` and `my-agent` on PATH are small scripts that run test workers.
-The second pool has profile `stdiobus` here: its profile, `acp`, is not there yet.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ async def test_first_example_asks_one_pool_and_streams_from_another(commands, ba
     config = BusConfig(pools=[
         PoolConfig(id="files", command="npx", args=["-y", "@modelcontextprotocol/server-filesystem", "."],
                    protocol="mcp", instances=2),
-        PoolConfig(id="agent", command="my-agent", protocol="stdiobus"),
+        PoolConfig(id="agent", command="my-agent", protocol="acp"),
     ])
     async with AsyncStdioBus(config) as bus:
         tools = await bus.request("tools/list", pool="files")

@@ -294,6 +294,16 @@ def test_agents_chunks_are_found_by_the_session_in_params(session):
     assert chunks(receive(session, agent_update("x", "a"), worker=1)) == []  # another pool
 
 
+def test_stream_without_a_session_gets_an_agents_chunks_only_while_it_is_alone(session):
+    ask(session, "session/new", {"cwd": "/"}, pool="agent")
+    assert chunks(receive(session, agent_update("x", "a"), worker=4)) == []  # no stream
+    receive(session, {"id": 1, "result": {}}, worker=4)
+    ask(session, "agent", {"prompt": "hi"}, pool="agent", stream=True)
+    assert chunks(receive(session, agent_update("y", "a"), worker=4)) == [(2, "y")]
+    ask(session, "agent", {"prompt": "ho"}, pool="agent", stream=True)
+    assert chunks(receive(session, agent_update("z", "a"), worker=4)) == []
+
+
 def test_plain_prompt_gets_the_joined_text_and_other_requests_of_its_session_do_not(session):
     mode = ask(session, "session/set_mode", {"sessionId": "a"}, pool="agent")
     prompt = ask(session, "session/prompt", {"sessionId": "a"}, pool="agent")

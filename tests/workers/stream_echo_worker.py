@@ -1,8 +1,9 @@
-"""A worker of profile `stdiobus` that streams a prompt back, word by word.
+"""A worker of profile `stdiobus`, or `acp`, that streams a prompt back, word by word.
 
 For a request with params `{"prompt": "..."}` it sends one `session/update` notification
-(an `agent_message_chunk`) per word, addressed by the request's top-level `sessionId`, and
-then the answer `{"stopReason": "end_turn", "words": n}`. The chunks joined are the prompt.
+(an `agent_message_chunk`) per word, and then the answer `{"stopReason": "end_turn", "words": n}`.
+A notification is addressed by the request's top-level `sessionId`; without one by
+`params.sessionId`, "s1" where the request has none. The chunks joined are the prompt.
 
 Options:
   --pause SECONDS   wait before each word, for human eyes
@@ -46,7 +47,8 @@ def reply(request: dict, pause: float) -> Iterator[None]:
             os._exit(7)
         time.sleep(pause)
         update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": word}}
-        send({"method": "session/update", **session, "params": {"update": update}})
+        named = {} if session else {"sessionId": params.get("sessionId", "s1")}
+        send({"method": "session/update", **session, "params": {**named, "update": update}})
         yield
     send({"id": request["id"], **session, "result": {"stopReason": "end_turn", "words": len(words)}})
 
@@ -59,6 +61,9 @@ def main() -> None:
     waiting: list[Iterator[None]] = []
     for line in sys.stdin.buffer:
         message = json.loads(line)
+        if message.get("method") == "initialize":
+            send({"id": message["id"], "result": {"protocolVersion": 1, "agentCapabilities": {}}})
+            continue
         if "id" in message and "method" in message:
             waiting.append(reply(message, options.pause))
         if len(waiting) < options.together:
