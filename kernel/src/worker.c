@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <signal.h>
 
 #include "poller.h"
 #include "sys.h"
@@ -188,4 +189,10 @@ void worker_drain(worker_t *worker) {
     }
     for (int i = 0; i < DRAIN_ROUNDS && worker->err.fd >= 0 && read_stderr(worker) == READ_SOME; i++) {
     }
+}
+
+int worker_end_process(worker_t *worker) {
+    /* The leader is a zombie until it is reaped, so the group's number is still ours. */
+    sys_kill_group(worker->pid, SIGKILL);
+    return sys_reap(worker->pid);
 }

@@ -91,6 +91,10 @@ bool worker_attach(worker_t *worker, const spawn_child_t *child);
 /* Closes the pipes and forgets what was not written. */
 void worker_detach(worker_t *worker);
 
+/* Kills the process and all of its group.  Its wait status, or negative: somebody else has
+ * reaped it. */
+int worker_end_process(worker_t *worker);
+
 /* Queues one line for its stdin; false over the limit.  Written by worker_flush. */
 bool worker_queue(worker_t *worker, const piece_t *pieces, size_t count);
 /* Writes what the pipe takes.  Returns false when the pipe has no reader. */
