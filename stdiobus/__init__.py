@@ -14,6 +14,8 @@ __version__ = "3.0.0.dev0"
 if TYPE_CHECKING:
     from .client.aio import AsyncStdioBus
     from .client.builder import StdioBusBuilder
+    from .client.embedded import EmbeddedWorker, WorkerContext
+    from .client.handles import PoolHandle, SessionHandle
     from .client.subscriptions import NotificationSubscription
     from .client.sync import StdioBus
     from .config import BusConfig, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
         BackendMode,
         BusState,
         BusStats,
+        HelloParams,
+        HelloResult,
         Identity,
         ListenMode,
         OverflowPolicy,
+        RequestContext,
         RequestOptions,
         StreamEvent,
         StreamEventType,
@@ -51,6 +56,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
     "client.builder": ("StdioBusBuilder",),
+    "client.embedded": ("EmbeddedWorker", "WorkerContext"),
+    "client.handles": ("PoolHandle", "SessionHandle"),
     "client.subscriptions": ("NotificationSubscription",),
     "client.sync": ("StdioBus",),
     "config": ("BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"),
@@ -75,9 +82,12 @@ _MODULES = {
         "BackendMode",
         "BusState",
         "BusStats",
+        "HelloParams",
+        "HelloResult",
         "Identity",
         "ListenMode",
         "OverflowPolicy",
+        "RequestContext",
         "RequestOptions",
         "StreamEvent",
         "StreamEventType",
@@ -96,7 +106,10 @@ __all__ = [
     "BusState",
     "BusStats",
     "CancelledError",
+    "EmbeddedWorker",
     "ErrorCode",
+    "HelloParams",
+    "HelloResult",
     "Identity",
     "InternalError",
     "InvalidArgumentError",
@@ -110,9 +123,12 @@ __all__ = [
     "OverflowPolicy",
     "PolicyDeniedError",
     "PoolConfig",
+    "PoolHandle",
     "RemoteError",
+    "RequestContext",
     "RequestOptions",
     "ResourceExhaustedError",
+    "SessionHandle",
     "StdioBus",
     "StdioBusBuilder",
     "StdioBusError",
@@ -122,6 +138,7 @@ __all__ = [
     "TimeoutError",
     "TransportError",
     "UnavailableError",
+    "WorkerContext",
     "WorkerEvent",
     "WorkerInfo",
     "__version__",

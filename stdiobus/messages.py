@@ -175,6 +175,68 @@ class RequestOptions:
 
 
 @dataclass(frozen=True)
+class HelloParams:
+    """What a client says of itself in ``stdio_bus/hello``.
+
+    Attributes:
+        protocol_version: The version of the ``stdio_bus/`` methods that it speaks.
+        client_name: Its name.
+        client_version: Its version.
+        extensions: What else it can do, JSON data.
+    """
+
+    protocol_version: str = "1.0"
+    client_name: str = "stdiobus-python"
+    client_version: str | None = None
+    extensions: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The params as they travel, without the fields that are not set."""
+        return _present(
+            {
+                "protocolVersion": self.protocol_version,
+                "clientInfo": _present({"name": self.client_name, "version": self.client_version}),
+                "extensions": self.extensions,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class HelloResult:
+    """What the bus answers to ``stdio_bus/hello``.
+
+    Attributes:
+        negotiated_protocol_version: The version of the ``stdio_bus/`` methods in use.
+        session_id: The bus's name for this client.
+        extensions: What else the bus can do.
+    """
+
+    negotiated_protocol_version: str
+    session_id: str
+    extensions: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """Where a worker's request comes from; what a handler of ``on_request`` gets beside its params.
+
+    Attributes:
+        method: Its method.
+        id: Its JSON-RPC id, as the bus delivers it.
+        pool: The pool of the worker, ``None`` where that is not known.
+        worker_id: The worker.
+        session_id: The session it speaks of, by the top-level ``sessionId`` or by
+            ``params.sessionId``; ``None`` when it names none.
+    """
+
+    method: str
+    id: Any
+    pool: str | None
+    worker_id: int
+    session_id: str | None
+
+
+@dataclass(frozen=True)
 class BusStats:
     """Counters since start; "in" is from clients to the bus, "out" from it to them.
 

@@ -42,6 +42,9 @@ _REAP_INTERVAL_SEC = 0.005
 _STATES = {"started": "ready", "restarting": "backoff", "failed": "failed", "stopped": "stopped"}
 """The state of a worker after each kind of event."""
 
+_NEW_WORKER = {"in_flight": 0, "restarts": 0, "uptime_ms": 0, "bytes_in": 0, "bytes_out": 0}
+"""The numbers of a worker of which no status has told yet."""
+
 _EXIT_ERRORS: dict[int, type[StdioBusError]] = {3: InvalidArgumentError, 4: UnavailableError}
 """The program's exit codes: 3 wrong configuration, 4 nothing could be started."""
 
@@ -223,10 +226,18 @@ class SubprocessBackend(Backend):
         elif event.kind == "started" and worker in self._crashed:
             self._crashed.discard(worker)
             self._restarts[worker] = self._restarts.get(worker, 0) + 1
-        for entry in self._status.get("workers", []):
-            if entry["id"] == worker:
-                entry["state"] = _STATES[event.kind]
-                entry["pid"] = event.pid if event.kind == "started" else 0
+        workers = self._status.setdefault("workers", [])
+        entry = next((entry for entry in workers if entry["id"] == worker), None)
+        if entry is None:
+            if event.kind != "started":
+                return
+            entry = {"pool": event.pool, "id": worker, **_NEW_WORKER}
+            workers.append(entry)
+        if event.kind == "stopped" and not self._stopping:
+            workers.remove(entry)  # retired: the next status does not have it
+            return
+        entry["state"] = _STATES[event.kind]
+        entry["pid"] = event.pid if event.kind == "started" else 0
 
     def _worker_info(self, entry: dict[str, Any]) -> WorkerInfo:
         number = entry["id"]
