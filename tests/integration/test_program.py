@@ -138,9 +138,9 @@ def test_configuration_on_stdin_may_come_in_pieces_and_be_long(root):
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, **pipes, bufsize=0)
     config = json.dumps(echo(env={"FILLER": "x" * 100_000})).encode()
-    for piece in (config[:1], config[1:70_000], config[70_000:], b"\r\n", b'{"jsonrpc":"2.0","id":1,', b'"me'):
+    for piece in (config[:1], config[1:70_000], config[70_000:], b"\r\n", b'{"jsonrpc":"2.0",'):
         process.stdin.write(piece)
-    process.stdin.write(b'thod":"echo"}\n')
+    process.stdin.write(b'"id":1,"method":"echo"}\n')
     assert json.loads(process.stdout.readline())["id"] == 1
     process.stdin.close()
     assert process.wait(10) == 0
