@@ -93,7 +93,7 @@ def _native(options: NativeOptions) -> Backend:
 
 
 def _subprocess(options: SubprocessOptions) -> Backend:
-    from .program import resolve_binary
+    from .program import local, resolve_binary
     from .subprocess import SubprocessBackend
 
-    return SubprocessBackend(resolve_binary(options), options)
+    return SubprocessBackend(local(resolve_binary(options), options))

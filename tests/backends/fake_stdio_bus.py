@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--stdio", action="store_true")
     parser.add_argument("--tagged", action="store_true")
     options = parser.parse_args()
-    with os.fdopen(options.config_fd, "rb") as file:
-        config = json.load(file)
+    assert options.config_fd == 0
+    config = json.loads(sys.stdin.buffer.readline())
     mode = os.environ.get("FAKE_MODE")
     if mode == "config":
         print("stdio_bus: error: pools[0].id: must not be empty", file=sys.stderr)
