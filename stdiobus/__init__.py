@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .client.builder import StdioBusBuilder
     from .client.subscriptions import NotificationSubscription
     from .client.sync import StdioBus
-    from .config import BusConfig, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
+    from .config import BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
     from .errors import (
         CancelledError,
         ErrorCode,
@@ -53,7 +53,14 @@ _MODULES = {
     "client.builder": ("StdioBusBuilder",),
     "client.subscriptions": ("NotificationSubscription",),
     "client.sync": ("StdioBus",),
-    "config": ("BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"),
+    "config": (
+        "BusConfig",
+        "DockerOptions",
+        "LimitsConfig",
+        "NativeOptions",
+        "PoolConfig",
+        "SubprocessOptions",
+    ),
     "errors": (
         "CancelledError",
         "ErrorCode",
@@ -96,6 +103,7 @@ __all__ = [
     "BusState",
     "BusStats",
     "CancelledError",
+    "DockerOptions",
     "ErrorCode",
     "Identity",
     "InternalError",
