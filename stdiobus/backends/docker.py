@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from ..errors import UnavailableError
 from ..messages import BackendMode
 from .base import Sink
 from .pipes import PipeReader
-from .program import ARGUMENTS, NAME, POLL_SEC, Launch, Program
+from .program import ARGUMENTS, NAME, Launch, Program, poll_until
 from .subprocess import SubprocessBackend
 
 ENGINES = ("docker", "podman", "nerdctl")
@@ -100,8 +99,6 @@ class DockerBackend(SubprocessBackend):
         if code is None or code < 125:
             return None
         engine, image = self._engine, self._options.image
-        if await _unanswered(engine) is not None:
-            return f"{engine} does not answer; start its service, or set DockerOptions.engine_path"
         if await _absent(engine, image) is not None:
             return (
                 f"{engine} has no image {image} and could not fetch it (pull_policy "
@@ -110,7 +107,7 @@ class DockerBackend(SubprocessBackend):
         if code in _CANNOT_RUN:
             return (
                 f"image {image} has no {NAME} that {engine} can execute; "
-                f"put the program into a folder of its PATH"
+                "put the program into a folder of its PATH"
             )
         return f"{engine} could not run image {image} (exit code {code}); check DockerOptions.extra_args"
 
@@ -157,17 +154,18 @@ async def _problem(command: Sequence[str]) -> str | None:
         PipeReader(loop, stdout, lambda _: None, lambda: None),
         PipeReader(loop, stderr, words.extend, lambda: None),
     ]
-    deadline = time.monotonic() + _ANSWER_SEC
+    ended = poll_until(lambda: program.poll() is not None)
     try:
-        while program.poll() is None and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_SEC)
+        await asyncio.wait({ended}, timeout=_ANSWER_SEC)
         code = program.poll()
         pipes[1].drain()
     finally:
+        ended.cancel()
         for pipe in pipes:
             pipe.close()
         program.finish(loop)
     if code == 0:
         return None
-    said = words.decode(errors="replace").strip()
-    return said or (f"exit code {code}" if code is not None else f"no answer within {_ANSWER_SEC:g} s")
+    if code is None:
+        return f"no answer within {_ANSWER_SEC:g} s"
+    return words.decode(errors="replace").strip() or f"exit code {code}"

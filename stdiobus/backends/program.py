@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from ..config import SubprocessOptions
 from ..errors import UnavailableError
@@ -52,7 +52,7 @@ class Launch:
         name: What messages call it.
         remedy: What a user can do when it does not start in time.
         env: Changes to this process's environment; ``None`` as value removes a variable.
-        undo: A command that removes what it leaves when it does not end in order.
+        undo: A command that removes what it leaves when it is killed.
         start_timeout_sec: How long it may take to report that it runs.
         drain_timeout_sec: How long it may take to end once it was asked to.
         stderr_buffer_lines: How many lines of its stderr are kept for error messages.
@@ -216,8 +216,8 @@ class Program:
             if time.monotonic() >= self._deadline:
                 self._process.kill()
             return False
-        if not self._undo or self._process.returncode == 0:
-            return True
+        if not self._undo or self._process.returncode >= 0:
+            return True  # it has ended by itself, and left nothing
         command, self._undo = self._undo, ()
         try:
             nothing = subprocess.DEVNULL
@@ -253,6 +253,26 @@ class Program:
             _unfinished.discard(self)
         else:
             loop.call_later(POLL_SEC, self._finish_later, loop)
+
+
+def poll_until(condition: Callable[[], bool]) -> asyncio.Future[None]:
+    """Returns a future that is done when the condition holds; cancel it to stop looking.
+
+    For the end of a child, which not every platform and loop can report.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[None] = loop.create_future()
+
+    def look() -> None:
+        if outcome.done():
+            return
+        if condition():
+            outcome.set_result(None)
+        else:
+            loop.call_later(POLL_SEC, look)
+
+    look()
+    return outcome
 
 
 _advancing = threading.Lock()

@@ -31,7 +31,7 @@ from ..errors import (
 from ..messages import BackendMode, BusStats, WorkerEvent, WorkerInfo, returncode
 from .base import Backend, Sink
 from .pipes import PipeReader, PipeWriter
-from .program import POLL_SEC, Launch, Program
+from .program import POLL_SEC, Launch, Program, poll_until
 
 _log = logging.getLogger("stdiobus.kernel")
 
@@ -119,8 +119,7 @@ class SubprocessBackend(Backend):
         self._held.writer.close_after_flush()
         await asyncio.wait({self._exited}, timeout=min(timeout_sec, self._launch.drain_timeout_sec))
         self._held.program.end_by_force()
-        while not self._held.program.advance():
-            await asyncio.sleep(POLL_SEC)
+        await poll_until(self._held.program.advance)
         self._held.stdout.drain()
         self.destroy()
 

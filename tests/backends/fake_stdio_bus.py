@@ -85,9 +85,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("stdio_bus: warning: here we go", file=sys.stderr, flush=True)
     print("not a log line", file=sys.stderr, flush=True)
-    status(config["pools"])
     for number, pool in enumerate(config["pools"], 1):
         event("started", pool["id"], number)
+    status(config["pools"])
     for line in sys.stdin.buffer:
         client, _, text = line.partition(b" ")
         assert client == b"0"
