@@ -31,22 +31,23 @@ class PoolConfig:
 
     Attributes:
         id: The pool's name, at most 128 bytes.
-        command: The program, looked up on the worker's ``PATH``.
+        command: The program, looked up on the worker's ``PATH``; required unless ``embedded``.
         args: Its arguments.
         instances: How many workers, 1..1024.
         env: Variables for the worker; ``None`` as value removes one.
         inherit_env: Whether the worker sees this process's environment too.
         cwd: Its working directory.
-        protocol: ``stdiobus``, ``jsonrpc`` or ``mcp``.
+        protocol: ``stdiobus``, ``jsonrpc``, ``mcp``, ``mcp-stateless`` or ``acp``.
         max_in_flight: Requests out to one worker at a time, 0 for no cap.
         max_queue: Requests that may wait for a free worker.
         startup_timeout_sec: How long one start may take, handshake included.
         handshake: Replaces the profile's handshake: ``{"request": {"method", "params"},
             "notification": {"method", "params"}}``.
+        embedded: No processes: every worker is added by ``add_worker``.
     """
 
     id: str
-    command: str
+    command: str | None = None
     args: Sequence[str] = ()
     instances: int = 1
     env: Mapping[str, str | None] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class PoolConfig:
     max_queue: int = 1000
     startup_timeout_sec: int = 30
     handshake: Mapping[str, Any] | None = None
+    embedded: bool = False
 
 
 @dataclass(frozen=True)
@@ -338,7 +340,9 @@ def _choice(names: Sequence[str]) -> _Check:
     return check
 
 
-def _object(table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool) -> _Check:
+def _object(
+    table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool, never_null: Sequence[str] = ()
+) -> _Check:
     """An object with the keys of ``table``; with ``nulls``, null for an optional is absence."""
 
     def check(where: str, value: Any) -> None:
@@ -348,7 +352,7 @@ def _object(table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool
         for key, item in value.items():
             if key not in table:
                 _fail(f"{prefix}{key}", f"unknown key, expected one of {', '.join(table)}")
-            if item is not None or not nulls or key in required:
+            if item is not None or not nulls or key in required or key in never_null:
                 table[key](f"{prefix}{key}", item)
         for key in required:
             if key not in value:
@@ -378,9 +382,11 @@ _POOL = _object(
         "max_queue": _integer(0, 1_000_000),
         "startup_timeout_sec": _integer(1, 3600),
         "handshake": _object({"request": _CALL, "notification": _CALL}, ["request"], nulls=True),
+        "embedded": _boolean,
     },
-    ["id", "command"],
+    ["id"],
     nulls=True,
+    never_null=["command"],
 )
 
 _LIMITS = _object(
@@ -407,6 +413,10 @@ def _pools(where: str, value: Any) -> None:
     seen: list[str] = []
     for index, pool in enumerate(value):
         _POOL(f"{where}[{index}]", pool)
+        if pool.get("embedded") and "command" in pool:
+            _fail(f"{where}[{index}].command", "must not be given for an embedded pool")
+        if not pool.get("embedded") and "command" not in pool:
+            _fail(f"{where}[{index}].command", "is required")
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])

@@ -1,75 +1,18 @@
 /*
- * bus.c - the public functions: joins loop, router and supervisor, and hands to the
- * host what is for it.
+ * bus.c - the public functions that do something: joins loop, router, supervisor and listener,
+ * and hands to the host what is for it.  Those that only tell are in bus_query.c.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "client.h"
-#include "config.h"
-#include "listener.h"
-#include "loop.h"
-#include "router.h"
+#include "bus_internal.h"
 #include "status.h"
-#include "stdio_bus.h"
-#include "supervisor.h"
 #include "sys.h"
 
-/* Lines on their way to the host: texts and records, side by side. */
-typedef struct delivery {
-    buffer_t text;
-    buffer_t records; /* stdio_bus_line_t */
-} delivery_t;
-
-struct stdio_bus {
-    stdio_bus_options_t options; /* its strings are copies of ours */
-    stdio_bus_on_batch_fn on_batch;
-    stdio_bus_on_worker_event_fn on_worker_event;
-    config_t config;
-    pool_t *pools;
-    loop_t *loop;
-    router_t router;
-    supervisor_t supervisor;
-    listener_t listener;
-    stdio_bus_state_t state;
-    bool busy; /* inside start or step: callbacks may add work, which is sent out there */
-    client_t *host; /* the first of router.clients */
-    int32_t next_client_id;
-    delivery_t collecting; /* filled now */
-    delivery_t delivering; /* in the host's hands; callbacks may cause further lines */
-};
-
-const char *stdio_bus_version(void) {
-    return STDIO_BUS_VERSION;
-}
-
-int stdio_bus_abi(void) {
-    return STDIO_BUS_ABI;
-}
-
-size_t stdio_bus_sizeof(int what) {
-    switch (what) {
-    case STDIO_BUS_SIZEOF_OPTIONS: return sizeof(stdio_bus_options_t);
-    case STDIO_BUS_SIZEOF_STATS: return sizeof(stdio_bus_stats_t);
-    case STDIO_BUS_SIZEOF_LINE: return sizeof(stdio_bus_line_t);
-    case STDIO_BUS_SIZEOF_WORKER_INFO: return sizeof(stdio_bus_worker_info_t);
-    case STDIO_BUS_SIZEOF_WORKER_EVENT: return sizeof(stdio_bus_worker_event_t);
-    default: return 0;
-    }
-}
-
-const char *stdio_bus_worker_state_name(int state) {
-    switch (state) {
-    case STDIO_BUS_WORKER_STARTING: return "starting";
-    case STDIO_BUS_WORKER_READY: return "ready";
-    case STDIO_BUS_WORKER_BACKOFF: return "backoff";
-    case STDIO_BUS_WORKER_STOPPING: return "stopping";
-    case STDIO_BUS_WORKER_STOPPED: return "stopped";
-    case STDIO_BUS_WORKER_FAILED: return "failed";
-    default: return "unknown";
-    }
+static bool takes_messages(const stdio_bus_t *bus) {
+    return bus->state == STDIO_BUS_STATE_STARTING || bus->state == STDIO_BUS_STATE_RUNNING;
 }
 
 /* ---- towards the host ---------------------------------------------------------- */
@@ -143,9 +86,75 @@ static void deliver(stdio_bus_t *bus) {
 
 /* ---- towards the workers ------------------------------------------------------- */
 
+static bool to_attached(stdio_bus_t *bus, worker_t *worker, const piece_t *pieces, size_t count) {
+    char head[96];
+    piece_t wrapped[MESSAGE_MAX_PIECES + 2];
+    int32_t id = worker->target.worker_id;
+    int len = snprintf(head, sizeof head,
+                       "{\"jsonrpc\":\"2.0\",\"method\":\"stdio_bus/to_worker\",\"params\":{\"worker\":%" PRId32
+                       ",\"message\":",
+                       id);
+    if (count > MESSAGE_MAX_PIECES) return false;
+    wrapped[0] = (piece_t){head, (size_t)len};
+    memcpy(wrapped + 1, pieces, count * sizeof *pieces);
+    wrapped[count + 1] = (piece_t){"}}", 2};
+    size_t size = 1;
+    for (size_t i = 0; i < count; i++) size += pieces[i].len;
+    worker->target.written += size;
+    worker->bytes_in += size;
+    to_client(bus, bus->host, id, wrapped, count + 2);
+    return true;
+}
+
+/* While more than one request is out to the worker, the others must not wait for the one
+ * whose answer is too much for its reader. */
+static int pause_worker(worker_t *worker) {
+    if (worker->target.in_flight > 1) return STDIO_BUS_ERR_EAGAIN;
+    worker_pause(worker, true);
+    return STDIO_BUS_OK;
+}
+
+static int scale_pool(stdio_bus_t *bus, pool_t *pool, int64_t instances) {
+    if (pool->config->embedded || instances < 1 || instances > CONFIG_MAX_INSTANCES) return STDIO_BUS_ERR_EINVAL;
+    return supervisor_scale(&bus->supervisor, pool, (size_t)instances);
+}
+
 static bool to_worker(void *context, target_t *target, const piece_t *pieces, size_t count) {
-    (void)context;
-    return worker_queue(list_entry(target, worker_t, target), pieces, count);
+    stdio_bus_t *bus = context;
+    worker_t *worker = list_entry(target, worker_t, target);
+    if (worker->paused) worker_pause(worker, false); /* what is sent must not wait for what is not read */
+    return worker->attached ? to_attached(bus, worker, pieces, count) : worker_queue(worker, pieces, count);
+}
+
+/* What the host client asks of the bus about its pools and workers. */
+static int manage(void *context, router_order_t order, pool_t *pool, int64_t number) {
+    stdio_bus_t *bus = context;
+    int32_t id = (int32_t)number;
+    worker_t *worker = number > 0 && number <= INT32_MAX ? supervisor_find(&bus->supervisor, id) : NULL;
+    if (pool && !takes_messages(bus)) return STDIO_BUS_ERR_STATE;
+    switch (order) {
+    case ROUTER_SCALE: return scale_pool(bus, pool, number);
+    case ROUTER_RESTART: return supervisor_restart(&bus->supervisor, pool);
+    case ROUTER_ATTACH: return supervisor_attach(&bus->supervisor, pool);
+    default: break;
+    }
+    if (!worker) return STDIO_BUS_ERR_ENOTFOUND;
+    switch (order) {
+    case ROUTER_PAUSE: return pause_worker(worker);
+    case ROUTER_RESUME: worker_pause(worker, false); return STDIO_BUS_OK;
+    default: break;
+    }
+    if (!worker->attached) return STDIO_BUS_ERR_EINVAL;
+    supervisor_unembed(worker);
+    return STDIO_BUS_OK;
+}
+
+static bool from_attached(void *context, int64_t number, json_span_t line) {
+    stdio_bus_t *bus = context;
+    worker_t *worker = number > 0 && number <= INT32_MAX ? supervisor_find(&bus->supervisor, (int32_t)number) : NULL;
+    if (!worker || !worker->attached || !worker_is_alive(worker)) return false;
+    supervisor_line(worker, line.text, line.len);
+    return true;
 }
 
 static void handshake_done(void *context, target_t *target, const char *error) {
@@ -225,7 +234,7 @@ static client_t *add_client(stdio_bus_t *bus, pool_t *default_pool) {
 }
 
 static bool assemble(stdio_bus_t *bus) {
-    static const router_ops_t router_ops = {to_worker, to_client, write_status, handshake_done};
+    static const router_ops_t router_ops = {to_worker, to_client, write_status, handshake_done, manage, from_attached};
     static const listener_ops_t listener_ops = {next_client_id, on_connected, on_disconnected};
     static const supervisor_ops_t supervisor_ops = {on_supervisor_event, log_line};
     size_t count = bus->config.pool_count;
@@ -390,10 +399,6 @@ int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec) {
 
 /* ---- messages in ------------------------------------------------------------------ */
 
-static bool takes_messages(const stdio_bus_t *bus) {
-    return bus->state == STDIO_BUS_STATE_STARTING || bus->state == STDIO_BUS_STATE_RUNNING;
-}
-
 int stdio_bus_ingest(stdio_bus_t *bus, const char *msg, size_t len) {
     if (!takes_messages(bus)) return STDIO_BUS_ERR_STATE;
     if (!msg || !len || memchr(msg, '\n', len)) return STDIO_BUS_ERR_INVALID;
@@ -462,95 +467,14 @@ int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
     return STDIO_BUS_OK;
 }
 
-/* ---- looking in ------------------------------------------------------------------- */
-
-stdio_bus_state_t stdio_bus_get_state(const stdio_bus_t *bus) {
-    return bus->state;
-}
-
-int stdio_bus_worker_count(const stdio_bus_t *bus) {
-    int count = 0;
-    for (size_t i = 0; i < bus->supervisor.worker_count; i++) count += worker_is_alive(bus->supervisor.workers[i]);
-    return count;
-}
-
-int stdio_bus_session_count(const stdio_bus_t *bus) {
-    return (int)bus->router.sessions.count;
-}
-
-int stdio_bus_pending_count(const stdio_bus_t *bus) {
-    return (int)bus->router.pendings.calls;
-}
-
-int stdio_bus_client_count(const stdio_bus_t *bus) {
-    return (int)bus->listener.count;
-}
-
-int stdio_bus_get_poll_fd(const stdio_bus_t *bus) {
-    return loop_fd(bus->loop);
-}
-
-void stdio_bus_get_stats(const stdio_bus_t *bus, stdio_bus_stats_t *out) {
-    const router_t *router = &bus->router;
-    *out = (stdio_bus_stats_t){
-        .messages_in = router->messages_in,
-        .messages_out = router->messages_out,
-        .bytes_in = router->bytes_in,
-        .bytes_out = router->bytes_out,
-        .worker_restarts = bus->supervisor.restarts,
-        .routing_errors = router->routing_errors + bus->listener.shared.messages_lost,
-        .client_connects = bus->listener.connects,
-        .client_disconnects = bus->listener.disconnects,
-    };
-}
-
-static stdio_bus_worker_state_t public_state(worker_state_t state) {
-    switch (state) {
-    case WORKER_STARTING: return STDIO_BUS_WORKER_STARTING;
-    case WORKER_READY: return STDIO_BUS_WORKER_READY;
-    case WORKER_BACKOFF: return STDIO_BUS_WORKER_BACKOFF;
-    case WORKER_DYING:
-    case WORKER_STOPPING: return STDIO_BUS_WORKER_STOPPING;
-    case WORKER_FAILED: return STDIO_BUS_WORKER_FAILED;
-    default: return STDIO_BUS_WORKER_STOPPED;
-    }
-}
-
-int stdio_bus_get_workers(const stdio_bus_t *bus, stdio_bus_worker_info_t *out, int capacity) {
-    int count = (int)bus->supervisor.worker_count;
-    uint64_t now = sys_now_ms();
-    for (int i = 0; i < count && i < capacity; i++) {
-        const worker_t *worker = bus->supervisor.workers[i];
-        out[i] = (stdio_bus_worker_info_t){
-            .pool = worker->target.pool->config->id,
-            .id = worker->target.worker_id,
-            .pid = (int32_t)worker->pid,
-            .state = public_state(worker->state),
-            .in_flight = (int32_t)worker->target.in_flight,
-            .restarts = worker->restarts,
-            .uptime_ms = worker_is_alive(worker) ? now - worker->started_at : 0,
-            .bytes_in = worker->bytes_in,
-            .bytes_out = worker->bytes_out,
-        };
-    }
-    return count;
-}
-
 /* ---- workers and pools at run time -------------------------------------------------- */
 
-static int pause_worker(stdio_bus_t *bus, int worker_id, bool paused) {
-    worker_t *worker = supervisor_find(&bus->supervisor, worker_id);
-    if (!worker) return STDIO_BUS_ERR_ENOTFOUND;
-    worker_pause(worker, paused);
-    return STDIO_BUS_OK;
-}
-
 int stdio_bus_pause_worker(stdio_bus_t *bus, int worker_id) {
-    return pause_worker(bus, worker_id, true);
+    return manage(bus, ROUTER_PAUSE, NULL, worker_id);
 }
 
 int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id) {
-    return pause_worker(bus, worker_id, false);
+    return manage(bus, ROUTER_RESUME, NULL, worker_id);
 }
 
 /* The pool that a call at run time is about; NULL with *code. */
@@ -564,8 +488,7 @@ int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances) {
     int code;
     pool_t *pool = running_pool(bus, pool_id, &code);
     if (!pool) return code;
-    if (instances < 1 || instances > CONFIG_MAX_INSTANCES) return STDIO_BUS_ERR_EINVAL;
-    code = supervisor_scale(&bus->supervisor, pool, (size_t)instances);
+    code = scale_pool(bus, pool, instances);
     finish(bus);
     return code;
 }
@@ -598,24 +521,9 @@ int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id) {
     return STDIO_BUS_OK;
 }
 
-int stdio_bus_get_listener_port(const stdio_bus_t *bus) {
-    bool tcp = bus->options.listener.mode == STDIO_BUS_LISTEN_TCP && bus->listener.watch.fd >= 0;
-    return tcp ? bus->listener.port : STDIO_BUS_ERR_STATE;
-}
-
 int stdio_bus_set_token(stdio_bus_t *bus, const char *token) {
     size_t len = token ? strlen(token) : 0;
     if (bus->state != STDIO_BUS_STATE_CREATED) return STDIO_BUS_ERR_STATE;
     if (!len || len > LISTENER_TOKEN_MAX) return STDIO_BUS_ERR_EINVAL;
     return listener_set_token(&bus->listener, token) ? STDIO_BUS_OK : STDIO_BUS_ERR_BUFFER;
-}
-
-int stdio_bus_get_status(const stdio_bus_t *bus, char *out, size_t capacity) {
-    buffer_t status;
-    buffer_init(&status, INT32_MAX);
-    bool ok = status_write(bus, &status);
-    if (ok && capacity) snprintf(out, capacity, "%.*s", (int)status.len, buffer_bytes(&status));
-    int len = ok ? (int)status.len : STDIO_BUS_ERR_BUFFER;
-    buffer_free(&status);
-    return len;
 }

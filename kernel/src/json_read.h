@@ -16,6 +16,14 @@ typedef struct json_span {
     size_t len;
 } json_span_t;
 
+static inline bool json_is_string(json_span_t value) {
+    return *value.text == '"';
+}
+
+static inline bool json_is_number(json_span_t value) {
+    return *value.text == '-' || (*value.text >= '0' && *value.text <= '9');
+}
+
 /* Walks the members of an object or the items of an array.  `key` is a string span,
  * and empty for arrays.  Start with `*at` = 0; false at the end. */
 bool json_next(json_span_t container, size_t *at, json_span_t *key, json_span_t *value);

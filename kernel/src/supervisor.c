@@ -1,5 +1,5 @@
-/* supervisor.c - see supervisor.h. */
-#include "supervisor.h"
+/* supervisor.c - see supervisor.h: the life of one worker, and of all. */
+#include "supervisor_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,8 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 
+#include "ending.h"
 #include "stdio_bus.h"
 #include "sys.h"
 
@@ -18,8 +18,6 @@
 #define CLOSED_PIPE_GRACE_MS 500
 #define STOP_GRACE_MAX_MS 2000
 #define NOISE_REPORT_BYTES 120
-
-typedef enum event { SPAWN, READY, FAULT, CLOSED, EXITED, TIMER, STOP, EVENT_COUNT } event_t;
 
 typedef void action_fn(worker_t *worker);
 static action_fn start_process, become_ready, kill_now, await_exit, give_up_waiting, take_crash, take_stop_exit,
@@ -41,13 +39,9 @@ static action_fn *const TABLE[WORKER_STATE_COUNT][EVENT_COUNT] = {
     [WORKER_FAILED]   = {NULL,          NULL,         NULL,     NULL,       NULL,           NULL,            NULL},
 };
 
-static void happen(worker_t *worker, event_t event) {
+void supervisor_happen(worker_t *worker, worker_event_t event) {
     action_fn *action = TABLE[worker->state][event];
     if (action) action(worker);
-}
-
-static supervisor_t *supervisor_of(worker_t *worker) {
-    return worker->supervisor;
 }
 
 static void log_worker(worker_t *worker, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -63,7 +57,7 @@ static void log_worker(worker_t *worker, int level, const char *format, ...) {
     supervisor_of(worker)->ops.log(supervisor_of(worker)->context, level, text);
 }
 
-static void start_timer(worker_t *worker, uint64_t delay_ms) {
+void supervisor_start_timer(worker_t *worker, uint64_t delay_ms) {
     /* Room in the timer heap was reserved by supervisor_init: this cannot fail. */
     loop_timer_start(worker->shared->loop, &worker->timer, delay_ms);
 }
@@ -74,66 +68,11 @@ static void announce(worker_t *worker, const supervisor_event_t *event) {
 
 /* ---- how a process ended ---------------------------------------------------- */
 
-typedef struct ending {
-    pid_t pid;
-    int exit_code; /* -1: none */
-    int signal;    /* 0: none */
-    char reason[768];
-    char *stderr_tail; /* owned; NULL: no memory */
-} ending_t;
-
-static const char *signal_name(int signal) {
-    static const struct {
-        int number;
-        const char *name;
-    } names[] = {
-        {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},   {SIGTRAP, "SIGTRAP"},
-        {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},   {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"},
-        {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"}, {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"}, {SIGTERM, "SIGTERM"},
-        {SIGXCPU, "SIGXCPU"}, {SIGSYS, "SIGSYS"},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (names[i].number == signal) return names[i].name;
-    return "unnamed";
-}
-
-static const char *text_or_empty(const char *text) {
-    return text ? text : "";
-}
-
-/* The wait status of a process that has exited, or is to; with all of its group. */
-static int end_process(worker_t *worker) {
-    /* The leader is a zombie until it is reaped, so the group's number is still ours. */
-    sys_kill_group(worker->pid, SIGKILL);
-    return sys_reap(worker->pid);
-}
-
-/* Collects the process: its last output, its group, its status. */
-static void collect(worker_t *worker, ending_t *ending) {
-    worker_drain(worker);
-    *ending = (ending_t){.pid = worker->pid, .exit_code = -1, .stderr_tail = tail_join(&worker->tail)};
-    char how[96] = "has disappeared"; /* somebody else has reaped it */
-    if (worker->embedded) strcpy(how, "has closed its connection");
-    int status = worker->embedded ? -1 : end_process(worker);
-    if (status >= 0 && WIFEXITED(status)) {
-        ending->exit_code = WEXITSTATUS(status);
-        snprintf(how, sizeof how, "exited with status %d", ending->exit_code);
-    } else if (status >= 0 && WIFSIGNALED(status)) {
-        ending->signal = WTERMSIG(status);
-        snprintf(how, sizeof how, "was ended by signal %d (%s)", ending->signal, signal_name(ending->signal));
-    }
-    snprintf(ending->reason, sizeof ending->reason, "worker %" PRId32 " of pool \"%s\" %s%s%s",
-             worker->target.worker_id, worker->target.pool->config->id, how, *worker->fault ? ": " : "", worker->fault);
-    worker->fault[0] = '\0';
-    worker_detach(worker);
-    loop_timer_stop(worker->shared->loop, &worker->timer);
-}
-
 static void announce_ending(worker_t *worker, const char *kind, const ending_t *ending) {
     announce(worker, &(supervisor_event_t){
                          .kind = kind,
                          .reason = ending->reason,
-                         .stderr_tail = text_or_empty(ending->stderr_tail),
+                         .stderr_tail = ending_stderr(ending),
                          .pid = ending->pid,
                          .exit_code = ending->exit_code,
                          .signal = ending->signal,
@@ -148,7 +87,7 @@ static void lose_requests(worker_t *worker, const ending_t *ending, rpc_error_t 
                                                      : "its worker was taken out of service",
         .exit_code = ending->exit_code,
         .signal = ending->signal,
-        .stderr_tail = text_or_empty(ending->stderr_tail),
+        .stderr_tail = ending_stderr(ending),
     };
     router_target_lost(supervisor_of(worker)->router, &worker->target, &loss);
 }
@@ -163,16 +102,10 @@ static bool pool_is_lost(const supervisor_t *supervisor, const pool_t *pool) {
     return true;
 }
 
-/* Workers without a process, or out of service, are freed by the next flush. */
-static void mark_leaving(worker_t *worker) {
-    if (!worker->leaving) supervisor_of(worker)->leaving++;
-    worker->leaving = true;
-}
-
 /* The successor cannot be started: those it should have replaced stay. */
 static void abandon_restart(worker_t *successor) {
     supervisor_t *supervisor = supervisor_of(successor);
-    mark_leaving(successor);
+    supervisor_mark_leaving(successor);
     for (size_t i = 0; i < supervisor->worker_count; i++)
         if (supervisor->workers[i]->target.pool == successor->target.pool) supervisor->workers[i]->outdated = false;
 }
@@ -187,7 +120,7 @@ static void fail_for_good(worker_t *worker, const ending_t *ending) {
         return;
     }
     if (pool_is_lost(supervisor, worker->target.pool))
-        router_pool_failed(supervisor->router, worker->target.pool, ending->reason, text_or_empty(ending->stderr_tail));
+        router_pool_failed(supervisor->router, worker->target.pool, ending->reason, ending_stderr(ending));
 }
 
 /* Whether one more crash now is within max_restarts in restart_window_sec; counts it. */
@@ -220,7 +153,7 @@ static void schedule_restart(worker_t *worker, ending_t *ending) {
     worker->backoff_ms = stable || !worker->backoff_ms ? BACKOFF_FIRST_MS : worker->backoff_ms * 2;
     if (worker->backoff_ms > BACKOFF_LAST_MS) worker->backoff_ms = BACKOFF_LAST_MS;
     worker->state = WORKER_BACKOFF;
-    start_timer(worker, worker->backoff_ms);
+    supervisor_start_timer(worker, worker->backoff_ms);
     log_worker(worker, STDIO_BUS_LOG_WARNING, "%s; next start in %" PRIu64 " ms", ending->reason, worker->backoff_ms);
     announce_ending(worker, "restarting", ending);
 }
@@ -256,16 +189,13 @@ static void start_process(worker_t *worker) {
     worker->started_at = loop_now(worker->shared->loop);
     if (!worker_attach(worker, &child)) {
         snprintf(worker->fault, sizeof worker->fault, "its pipes cannot be watched: %s", strerror(errno));
-        happen(worker, FAULT);
+        supervisor_happen(worker, EVENT_FAULT);
         return;
     }
     log_worker(worker, STDIO_BUS_LOG_DEBUG, "started, pid %d", (int)child.pid);
-    start_timer(worker, (uint64_t)config->startup_timeout_sec * 1000);
-    if (!router_begin_handshake(supervisor->router, &worker->target)) happen(worker, READY);
+    supervisor_start_timer(worker, (uint64_t)config->startup_timeout_sec * 1000);
+    if (!router_begin_handshake(supervisor->router, &worker->target)) supervisor_happen(worker, EVENT_READY);
 }
-
-static void retire(worker_t *worker);
-static int roll(supervisor_t *supervisor, pool_t *pool);
 
 static void become_ready(worker_t *worker) {
     loop_timer_stop(worker->shared->loop, &worker->timer);
@@ -277,13 +207,13 @@ static void become_ready(worker_t *worker) {
     worker_t *predecessor = worker->replaces ? supervisor_find(supervisor_of(worker), worker->replaces) : NULL;
     worker->replaces = 0;
     if (!predecessor) return;
-    retire(predecessor);
-    roll(supervisor_of(worker), worker->target.pool);
+    supervisor_retire(predecessor);
+    supervisor_roll(supervisor_of(worker), worker->target.pool);
 }
 
 void supervisor_handshake_done(worker_t *worker, const char *error) {
     if (error) snprintf(worker->fault, sizeof worker->fault, "%s", error);
-    happen(worker, error ? FAULT : READY);
+    supervisor_happen(worker, error ? EVENT_FAULT : EVENT_READY);
 }
 
 /* ---- faults and exits --------------------------------------------------------- */
@@ -308,7 +238,7 @@ static void fail_startup(worker_t *worker) {
 
 static void await_exit(worker_t *worker) {
     begin_dying(worker);
-    start_timer(worker, CLOSED_PIPE_GRACE_MS);
+    supervisor_start_timer(worker, CLOSED_PIPE_GRACE_MS);
 }
 
 static void give_up_waiting(worker_t *worker) {
@@ -319,18 +249,18 @@ static void give_up_waiting(worker_t *worker) {
 /* Gone, and nobody will start it again. */
 static void end_for_good(worker_t *worker, const ending_t *ending) {
     worker->state = WORKER_STOPPED;
-    if (worker->embedded) mark_leaving(worker);
+    if (worker->embedded) supervisor_mark_leaving(worker);
     announce_ending(worker, "stopped", ending);
 }
 
 static void take_crash(worker_t *worker) {
     ending_t ending;
     begin_dying(worker); /* what it still had to say does not make it ready any more */
-    collect(worker, &ending);
+    ending_collect(worker, &ending);
     lose_requests(worker, &ending, RPC_WORKER_EXITED);
     if (worker->leaving || worker->embedded) end_for_good(worker, &ending);
     else schedule_restart(worker, &ending);
-    sys_free(ending.stderr_tail);
+    ending_free(&ending);
 }
 
 /* ---- stopping ----------------------------------------------------------------- */
@@ -353,7 +283,8 @@ static void begin_stop(worker_t *worker) {
     worker->state = WORKER_STOPPING;
     worker->kill_at = supervisor->closing ? supervisor->kill_at : loop_now(worker->shared->loop) + 2 * grace;
     worker_close_stdin(worker);
-    start_timer(worker, grace);
+    if (worker->attached) loop_timer_start(worker->shared->loop, &worker->reap, 0); /* has nothing to close */
+    supervisor_start_timer(worker, grace);
 }
 
 /* The whole bus stops while this worker is at it already. */
@@ -361,8 +292,8 @@ static void hasten_stop(worker_t *worker) {
     const supervisor_t *supervisor = supervisor_of(worker);
     if (supervisor->kill_at >= worker->kill_at) return;
     worker->kill_at = supervisor->kill_at;
-    start_timer(worker, until(worker, worker->kill_at) < supervisor->grace_ms ? until(worker, worker->kill_at)
-                                                                               : supervisor->grace_ms);
+    uint64_t left = until(worker, worker->kill_at);
+    supervisor_start_timer(worker, left < supervisor->grace_ms ? left : supervisor->grace_ms);
 }
 
 /* SIGTERM first, SIGKILL when the time is up. */
@@ -373,16 +304,16 @@ static void escalate(worker_t *worker) {
     }
     uint64_t left = until(worker, worker->kill_at);
     sys_kill_group(worker->pid, left ? SIGTERM : SIGKILL);
-    if (left) start_timer(worker, left);
+    if (left) supervisor_start_timer(worker, left);
     else if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
 }
 
 static void take_stop_exit(worker_t *worker) {
     ending_t ending;
-    collect(worker, &ending);
+    ending_collect(worker, &ending);
     lose_requests(worker, &ending, RPC_STOPPING);
     end_for_good(worker, &ending);
-    sys_free(ending.stderr_tail);
+    ending_free(&ending);
 }
 
 /* ---- what the traffic reports ------------------------------------------------- */
@@ -406,7 +337,7 @@ static void on_line(worker_t *worker, line_result_t result, const line_t *line) 
         }
         if (worker->noise++) return; /* once per burst */
         char *text = readable(line->text, line->len < NOISE_REPORT_BYTES ? line->len : NOISE_REPORT_BYTES);
-        log_worker(worker, STDIO_BUS_LOG_WARNING, "skipped on its stdout, no JSON-RPC message: %s", text_or_empty(text));
+        log_worker(worker, STDIO_BUS_LOG_WARNING, "skipped on its stdout, no JSON-RPC message: %s", text ? text : "");
         sys_free(text);
         return;
     }
@@ -414,7 +345,7 @@ static void on_line(worker_t *worker, line_result_t result, const line_t *line) 
                router->max_line);
     if (result == LINE_TOO_LONG && router_worker_too_long(router, &worker->target, line)) return;
     snprintf(worker->fault, sizeof worker->fault, "it wrote a line beyond limits.max_input_buffer that names no request");
-    happen(worker, FAULT);
+    supervisor_happen(worker, EVENT_FAULT);
 }
 
 static void on_stderr_line(worker_t *worker, const char *text, size_t len) {
@@ -427,27 +358,26 @@ static void on_stderr_line(worker_t *worker, const char *text, size_t len) {
 
 static void on_closed(worker_t *worker, const char *pipe) {
     if (!worker->pid || sys_has_exited(worker->pid)) {
-        happen(worker, EXITED);
+        supervisor_happen(worker, EVENT_EXITED);
         return;
     }
     worker->closed_pipe = pipe;
-    happen(worker, CLOSED);
+    supervisor_happen(worker, EVENT_CLOSED);
 }
 
 static void on_exited(worker_t *worker) {
-    happen(worker, EXITED);
+    supervisor_happen(worker, EVENT_EXITED);
 }
 
 static void on_timer(loop_timer_t *timer) {
-    happen(timer->owner, TIMER);
+    supervisor_happen(timer->owner, EVENT_TIMER);
 }
 
 /* ---- the supervisor ------------------------------------------------------------ */
 
 static void on_drain_timer(loop_timer_t *timer);
 
-/* A further worker of the pool, not started.  NULL: no memory. */
-static worker_t *add_worker(supervisor_t *supervisor, pool_t *pool) {
+worker_t *supervisor_add_worker(supervisor_t *supervisor, pool_t *pool) {
     size_t count = supervisor->worker_count;
     if (count == supervisor->worker_capacity) {
         size_t capacity = count ? 2 * count : 8;
@@ -480,11 +410,11 @@ bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, c
     if (!supervisor->shared.scratch) return false;
     for (size_t i = 0; i < config->pool_count; i++)
         for (int64_t k = 0; k < config->pools[i].instances; k++)
-            if (!add_worker(supervisor, &pools[i])) return false;
+            if (!supervisor_add_worker(supervisor, &pools[i])) return false;
     return true;
 }
 
-static void free_worker(worker_t *worker) {
+void supervisor_free_worker(worker_t *worker) {
     worker_free(worker);
     sys_free(worker);
 }
@@ -493,9 +423,9 @@ void supervisor_free(supervisor_t *supervisor) {
     for (size_t i = 0; i < supervisor->worker_count; i++) {
         worker_t *worker = supervisor->workers[i];
         static const ending_t nobody = {.exit_code = -1};
-        if (worker->pid) end_process(worker);
+        if (worker->pid) worker_end_process(worker);
         lose_requests(worker, &nobody, RPC_STOPPING);
-        free_worker(worker);
+        supervisor_free_worker(worker);
     }
     if (supervisor->shared.loop) loop_timer_stop(supervisor->shared.loop, &supervisor->drain_timer);
     sys_free(supervisor->workers);
@@ -503,7 +433,7 @@ void supervisor_free(supervisor_t *supervisor) {
 }
 
 void supervisor_start(supervisor_t *supervisor) {
-    for (size_t i = 0; i < supervisor->worker_count; i++) happen(supervisor->workers[i], SPAWN);
+    for (size_t i = 0; i < supervisor->worker_count; i++) supervisor_happen(supervisor->workers[i], EVENT_SPAWN);
 }
 
 static void close_workers(supervisor_t *supervisor) {
@@ -515,7 +445,7 @@ static void close_workers(supervisor_t *supervisor) {
     /* From now on it only brings the loop round when the time is up. */
     loop_timer_start(supervisor->shared.loop, &supervisor->drain_timer, left);
     router_refuse_waiting(supervisor->router);
-    for (size_t i = 0; i < supervisor->worker_count; i++) happen(supervisor->workers[i], STOP);
+    for (size_t i = 0; i < supervisor->worker_count; i++) supervisor_happen(supervisor->workers[i], EVENT_STOP);
 }
 
 static void on_drain_timer(loop_timer_t *timer) {
@@ -541,8 +471,10 @@ bool supervisor_stopped(const supervisor_t *supervisor) {
 
 bool supervisor_settled(const supervisor_t *supervisor) {
     const router_t *router = supervisor->router;
-    for (size_t i = 0; i < router->pool_count; i++)
-        if (!heap_first(&router->pools[i].ready) && !router->pools[i].failed) return false;
+    for (size_t i = 0; i < router->pool_count; i++) {
+        const pool_t *pool = &router->pools[i];
+        if (!heap_first(&pool->ready) && !pool->failed && !pool->config->embedded) return false;
+    }
     return true;
 }
 
@@ -565,121 +497,8 @@ static void flush_dirty(supervisor_t *supervisor) {
     }
 }
 
-/* ---- pools at run time --------------------------------------------------------- */
-
-/* Takes a worker out of service; what is under way on it ends first. */
-static void retire(worker_t *worker) {
-    const config_limits_t *limits = &supervisor_of(worker)->config->limits;
-    mark_leaving(worker);
-    worker->outdated = false;
-    if (worker->state != WORKER_READY) {
-        happen(worker, STOP);
-        return;
-    }
-    router_retire(supervisor_of(worker)->router, &worker->target);
-    start_timer(worker, (uint64_t)limits->drain_timeout_sec * 1000);
-}
-
-static bool in_service(const worker_t *worker, const pool_t *pool) {
-    return worker->target.pool == pool && !worker->leaving && !worker->embedded;
-}
-
-int supervisor_scale(supervisor_t *supervisor, pool_t *pool, size_t instances) {
-    size_t count = 0;
-    for (size_t i = 0; i < supervisor->worker_count; i++) count += in_service(supervisor->workers[i], pool);
-    for (; count < instances; count++) {
-        worker_t *worker = add_worker(supervisor, pool);
-        if (!worker) return STDIO_BUS_ERR_BUFFER;
-        pool->failed = false;
-        happen(worker, SPAWN);
-    }
-    for (size_t i = supervisor->worker_count; i-- > 0 && count > instances;) {
-        if (!in_service(supervisor->workers[i], pool)) continue;
-        retire(supervisor->workers[i]);
-        count--;
-    }
-    return STDIO_BUS_OK;
-}
-
-/* Starts a successor for the next outdated worker, unless one is on its way. */
-static int roll(supervisor_t *supervisor, pool_t *pool) {
-    worker_t *outdated = NULL;
-    for (size_t i = supervisor->worker_count; i-- > 0;) {
-        worker_t *worker = supervisor->workers[i];
-        if (!in_service(worker, pool)) continue;
-        if (worker->replaces) return STDIO_BUS_OK;
-        if (worker->outdated) outdated = worker;
-    }
-    if (!outdated) return STDIO_BUS_OK;
-    worker_t *successor = add_worker(supervisor, pool);
-    if (!successor) return STDIO_BUS_ERR_BUFFER;
-    successor->replaces = outdated->target.worker_id;
-    happen(successor, SPAWN);
-    return STDIO_BUS_OK;
-}
-
-int supervisor_restart(supervisor_t *supervisor, pool_t *pool) {
-    for (size_t i = 0; i < supervisor->worker_count; i++) {
-        worker_t *worker = supervisor->workers[i];
-        if (in_service(worker, pool) && !worker->replaces) worker->outdated = true;
-    }
-    return roll(supervisor, pool);
-}
-
-int supervisor_embed(supervisor_t *supervisor, pool_t *pool, int to_worker, int from_worker) {
-    /* Two watches need two descriptors, also of one socket. */
-    if (from_worker == to_worker) from_worker = sys_duplicate(to_worker);
-    spawn_child_t ends = {.to_stdin = to_worker, .from_stdout = from_worker, .from_stderr = -1};
-    worker_t *worker = NULL;
-    if (from_worker >= 0 && sys_prepare(to_worker) == 0 && sys_prepare(from_worker) == 0)
-        worker = add_worker(supervisor, pool);
-    if (!worker) {
-        sys_close(to_worker);
-        sys_close(from_worker);
-        return STDIO_BUS_ERR;
-    }
-    worker->embedded = true;
-    worker->state = WORKER_STARTING;
-    worker->started_at = loop_now(supervisor->shared.loop);
-    pool->failed = false;
-    if (!worker_attach(worker, &ends)) {
-        worker_detach(worker);
-        worker->state = WORKER_STOPPED;
-        mark_leaving(worker);
-        return STDIO_BUS_ERR;
-    }
-    start_timer(worker, (uint64_t)pool->config->startup_timeout_sec * 1000);
-    int32_t id = worker->target.worker_id;
-    if (!router_begin_handshake(supervisor->router, &worker->target)) happen(worker, READY);
-    return id;
-}
-
-void supervisor_unembed(worker_t *worker) {
-    if (worker->embedded && !worker->leaving) retire(worker);
-}
-
-/* Ends retired workers that have nothing left to do, and frees those that have ended. */
-static void bury_leaving(supervisor_t *supervisor) {
-    size_t kept = 0, count = supervisor->worker_count;
-    for (size_t i = 0; i < count; i++) {
-        worker_t *worker = supervisor->workers[i];
-        if (worker->leaving && worker->state == WORKER_READY && router_is_idle(&worker->target)) happen(worker, STOP);
-    }
-    for (size_t i = 0; i < count; i++) {
-        worker_t *worker = supervisor->workers[i];
-        bool ended = worker->state == WORKER_STOPPED || worker->state == WORKER_FAILED;
-        if (!worker->leaving || !ended) {
-            supervisor->workers[kept++] = worker;
-            continue;
-        }
-        free_worker(worker);
-        supervisor->leaving--;
-    }
-    supervisor->worker_count = kept;
-}
-
 void supervisor_flush(supervisor_t *supervisor) {
-    if (supervisor->leaving) bury_leaving(supervisor);
+    if (supervisor->leaving) supervisor_bury_leaving(supervisor);
     while (list_first(&supervisor->shared.dirty)) flush_dirty(supervisor);
     if (supervisor->stopping && !supervisor->closing && !router_has_work(supervisor->router)) close_workers(supervisor);
 }

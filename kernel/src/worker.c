@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <signal.h>
 
 #include "poller.h"
 #include "sys.h"
@@ -38,7 +39,8 @@ void worker_free(worker_t *worker) {
 }
 
 bool worker_is_alive(const worker_t *worker) {
-    return worker->pid || worker->in.fd >= 0 || worker->out.fd >= 0;
+    bool attached = worker->attached && worker->state != WORKER_STOPPED;
+    return worker->pid || worker->in.fd >= 0 || worker->out.fd >= 0 || attached;
 }
 
 static void close_pipe(worker_t *worker, watch_t *pipe) {
@@ -188,4 +190,10 @@ void worker_drain(worker_t *worker) {
     }
     for (int i = 0; i < DRAIN_ROUNDS && worker->err.fd >= 0 && read_stderr(worker) == READ_SOME; i++) {
     }
+}
+
+int worker_end_process(worker_t *worker) {
+    /* The leader is a zombie until it is reaped, so the group's number is still ours. */
+    sys_kill_group(worker->pid, SIGKILL);
+    return sys_reap(worker->pid);
 }

@@ -58,6 +58,7 @@ typedef struct worker {
     worker_state_t state;
     pid_t pid; /* 0: no process */
     bool embedded;    /* lives inside the host: descriptors and no process */
+    bool attached;    /* embedded without descriptors: its lines come and go as messages of the host client */
     bool leaving;     /* retired: freed once it has ended */
     bool outdated;    /* to be replaced by a rolling restart */
     int32_t replaces; /* the worker that is retired when this one is ready; 0: none */
@@ -90,6 +91,10 @@ bool worker_is_alive(const worker_t *worker);
 bool worker_attach(worker_t *worker, const spawn_child_t *child);
 /* Closes the pipes and forgets what was not written. */
 void worker_detach(worker_t *worker);
+
+/* Kills the process and all of its group.  Its wait status, or negative: somebody else has
+ * reaped it. */
+int worker_end_process(worker_t *worker);
 
 /* Queues one line for its stdin; false over the limit.  Written by worker_flush. */
 bool worker_queue(worker_t *worker, const piece_t *pieces, size_t count);
