@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .client.handles import PoolHandle, SessionHandle
     from .client.subscriptions import NotificationSubscription
     from .client.sync import StdioBus
-    from .config import BusConfig, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
+    from .config import BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
     from .errors import (
         CancelledError,
         ErrorCode,
@@ -60,7 +60,14 @@ _MODULES = {
     "client.handles": ("PoolHandle", "SessionHandle"),
     "client.subscriptions": ("NotificationSubscription",),
     "client.sync": ("StdioBus",),
-    "config": ("BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"),
+    "config": (
+        "BusConfig",
+        "DockerOptions",
+        "LimitsConfig",
+        "NativeOptions",
+        "PoolConfig",
+        "SubprocessOptions",
+    ),
     "errors": (
         "CancelledError",
         "ErrorCode",
@@ -106,6 +113,7 @@ __all__ = [
     "BusState",
     "BusStats",
     "CancelledError",
+    "DockerOptions",
     "EmbeddedWorker",
     "ErrorCode",
     "HelloParams",

@@ -9,16 +9,20 @@ rules for documents and for the classes below; nothing here reads the environmen
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, NoReturn
 
+from . import __version__
 from .errors import InvalidArgumentError
 from .messages import ListenMode
 
-__all__ = ["BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
+__all__ = ["BusConfig", "DockerOptions", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
 
 PROTOCOLS = ("stdiobus", "jsonrpc", "mcp", "mcp-stateless", "acp")
+PULL_POLICIES = ("missing", "always", "never")
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -204,12 +208,50 @@ class SubprocessOptions:
     def __post_init__(self) -> None:
         if not isinstance(self.binary_path, str):
             _fail("subprocess.binary_path", "must be a string")
-        for name in ("start_timeout_sec", "drain_timeout_sec"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                _fail(f"subprocess.{name}", "must be a number of seconds above 0")
+        _seconds("subprocess.start_timeout_sec", self.start_timeout_sec)
+        _seconds("subprocess.drain_timeout_sec", self.drain_timeout_sec)
         _integer(1, 100_000)("subprocess.stderr_buffer_lines", self.stderr_buffer_lines)
         _environment("subprocess.env", self.env)
+
+
+@dataclass(frozen=True)
+class DockerOptions:
+    """Options of the docker backend.
+
+    Attributes:
+        image: An image whose entrypoint is ``stdio_bus`` and that has the pools' programs.
+        pull_policy: When the engine fetches the image: ``missing``, ``always`` or ``never``.
+        engine_path: A docker-compatible command line program; empty for the first of
+            docker, podman and nerdctl on ``PATH`` that answers.
+        startup_timeout_sec: How long the container may take to report that it runs, a
+            fetched image included.
+        container_name_prefix: What the container's name begins with.
+        extra_args: Arguments for the engine's ``run``, before the image.
+        env: Variables for the workers, where a pool does not say otherwise; ``None`` as
+            value removes one. They travel with the configuration, not in a command line.
+    """
+
+    image: str = f"stdiobus/stdio_bus:{__version__}"
+    pull_policy: str = "missing"
+    engine_path: str = ""
+    startup_timeout_sec: float = 60.0
+    container_name_prefix: str = "stdiobus"
+    extra_args: Sequence[str] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _text()("docker.image", self.image)
+        if self.image.startswith("-"):
+            _fail("docker.image", 'must not begin with "-"')
+        _choice(PULL_POLICIES)("docker.pull_policy", self.pull_policy)
+        if not isinstance(self.engine_path, str):
+            _fail("docker.engine_path", "must be a string")
+        _seconds("docker.startup_timeout_sec", self.startup_timeout_sec)
+        _text()("docker.container_name_prefix", self.container_name_prefix)
+        if not _CONTAINER_NAME.fullmatch(self.container_name_prefix):
+            _fail("docker.container_name_prefix", f"must match {_CONTAINER_NAME.pattern}")
+        _strings("docker.extra_args", self.extra_args)
+        _environment("docker.env", self.env)
 
 
 # ---- The rules: one checker per field; each takes the field's name and its value.
@@ -255,6 +297,11 @@ def _integer(low: int, high: int) -> _Check:
             _fail(where, f"must be {low}..{high}")
 
     return check
+
+
+def _seconds(where: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        _fail(where, "must be a number of seconds above 0")
 
 
 def _boolean(where: str, value: Any) -> None:

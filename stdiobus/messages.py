@@ -43,6 +43,7 @@ class BackendMode(str, Enum):
     AUTO = "auto"
     NATIVE = "native"
     SUBPROCESS = "subprocess"
+    DOCKER = "docker"
 
 
 class ListenMode(str, Enum):

@@ -17,7 +17,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
-from ..config import BusConfig, NativeOptions, PoolConfig, SubprocessOptions
+from ..config import BusConfig, DockerOptions, NativeOptions, PoolConfig, SubprocessOptions
 from ..errors import (
     InvalidStateError,
     ResourceExhaustedError,
@@ -65,10 +65,11 @@ class AsyncStdioBus:
     Args:
         config: The pools and limits.
         config_path: Or a JSON file with them.
-        backend: ``auto``, ``native`` or ``subprocess``.
+        backend: ``auto``, ``native``, ``subprocess`` or ``docker``.
         timeout_ms: Deadline of calls that name none, in milliseconds; ``math.inf`` for none.
         native: Options of the native backend; a listener needs it.
         subprocess: Options of the subprocess backend.
+        docker: Options of the docker backend.
 
     Raises:
         InvalidArgumentError: Something in the arguments is wrong; the message names it.
@@ -83,10 +84,12 @@ class AsyncStdioBus:
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
+        docker: DockerOptions | None = None,
     ) -> None:
         self._config = read_config(config, config_path)
         self._native = native if native is not None else NativeOptions()
         self._subprocess = subprocess if subprocess is not None else SubprocessOptions()
+        self._docker = docker if docker is not None else DockerOptions()
         self._mode = resolve_mode(backend, self._native)
         self._timeout = seconds(timeout_ms)
         self._targets = Targets(self._config)
@@ -127,7 +130,9 @@ class AsyncStdioBus:
         self._thread = threading.get_ident()
         self._thread_name = threading.current_thread().name
         try:
-            backend = choose(self._mode, self._native, self._subprocess)
+            backend = await choose(self._mode, self._native, self._subprocess, self._docker)
+            if self._state is not BusState.STARTING:  # destroyed in between
+                raise self._unusable("start")
             dispatcher = Dispatcher(
                 self._config, self._client_session_id, self._listeners, self._handlers, backend
             )
@@ -562,7 +567,7 @@ class AsyncStdioBus:
         return replace(backend.stats(), late_answers=self._dispatcher.session.late_answers)
 
     def get_backend_type(self) -> str:
-        """``native`` or ``subprocess``; before `start`, what was asked for."""
+        """``native``, ``subprocess`` or ``docker``; before `start`, what was asked for."""
         if self._dispatcher is not None:
             return self._dispatcher.backend.mode.value
         return self._mode.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from .aio import AsyncStdioBus
 from .sync import StdioBus
 
@@ -25,7 +25,7 @@ class StdioBusBuilder:
         return self._with(config_path=path)
 
     def backend(self, backend: str) -> StdioBusBuilder:
-        """``auto``, ``native`` or ``subprocess``."""
+        """``auto``, ``native``, ``subprocess`` or ``docker``."""
         return self._with(backend=backend)
 
     def timeout_ms(self, timeout_ms: float) -> StdioBusBuilder:
@@ -40,8 +40,13 @@ class StdioBusBuilder:
         """Options of the subprocess backend."""
         return self._with(subprocess=options)
 
+    def docker_options(self, options: DockerOptions) -> StdioBusBuilder:
+        """Options of the docker backend."""
+        return self._with(docker=options)
+
     native = native_options
     subprocess = subprocess_options
+    docker = docker_options
 
     def build(self) -> AsyncStdioBus:
         """The asyncio client."""

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Callable, TypeVar, overload
 
-from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from ..errors import InvalidStateError, TransportError
 from ..messages import (
     BusState,
@@ -63,6 +63,7 @@ class StdioBus:
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
+        docker: DockerOptions | None = None,
     ) -> None:
         self._bus = AsyncStdioBus(
             config,
@@ -71,6 +72,7 @@ class StdioBus:
             timeout_ms=timeout_ms,
             native=native,
             subprocess=subprocess,
+            docker=docker,
         )
         self._lock = threading.Lock()
         self._thread: _LoopThread | None = None

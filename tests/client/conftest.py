@@ -111,7 +111,11 @@ class ScriptedBackend(Backend):
 def backend(monkeypatch):
     """The backend that the next bus gets."""
     scripted = ScriptedBackend()
-    monkeypatch.setattr(aio, "choose", lambda *_: scripted)
+
+    async def choose(*_):
+        return scripted
+
+    monkeypatch.setattr(aio, "choose", choose)
     return scripted
 
 

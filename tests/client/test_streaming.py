@@ -17,7 +17,6 @@ from stdiobus import (
     TransportError,
 )
 
-
 BUSY = {"code": -32084, "message": "others", "data": {"source": "stdio_bus", "reason": "overloaded"}}
 
 

@@ -47,7 +47,7 @@ async def test_waiting_ends_with_the_reason_of_a_failure(workers, turn):
     other = asyncio.ensure_future(workers.until("q", lambda: False))
     await turn()
     event(workers, "failed", 1, reason="it has no legs", stderr_tail="ouch")
-    with pytest.raises(UnavailableError, match="it has no legs(.|\n)*ouch"):
+    with pytest.raises(UnavailableError, match=r"it has no legs(.|\n)*ouch"):
         await waiting
     assert not other.done()
     workers.close(TransportError("over"))

@@ -18,7 +18,7 @@ from typing import Any, Callable
 import pytest
 import pytest_asyncio
 
-from stdiobus import AsyncStdioBus, BusConfig, LimitsConfig, NativeOptions, PoolConfig
+from stdiobus import AsyncStdioBus, BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig
 
 ROOT = Path(__file__).parents[2]
 WORKERS = ROOT / "tests" / "workers"
@@ -28,6 +28,8 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "native": {"backend": "native"},
     "native-timer": {"backend": "native", "native": NativeOptions(force_timer=True)},
     "subprocess": {"backend": "subprocess"},
+    # Its engine is a fake, its program and its workers are real: see test_docker.py for the rest.
+    "docker": {"backend": "docker"},
 }
 
 
@@ -53,14 +55,23 @@ def backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture
+def backend_arguments(backend: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What makes a bus use the backend."""
+    if backend != "docker":
+        return BACKENDS[backend]
+    engine = request.getfixturevalue("fake_engine")
+    return {**BACKENDS[backend], "docker": DockerOptions("image", engine_path=str(engine))}
+
+
 @pytest_asyncio.fixture
-async def make_bus(backend: str) -> AsyncIterator[Callable[..., Any]]:
+async def make_bus(backend_arguments: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
     """`await make_bus(pool, pool, ..., limits={...})`: a started bus, stopped after the test."""
     buses = []
 
     async def make(*pools: PoolConfig, limits: Any = None, start: bool = True) -> AsyncStdioBus:
         config = BusConfig(pools=list(pools), limits=LimitsConfig(**limits or {}))
-        bus = AsyncStdioBus(config, **BACKENDS[backend])
+        bus = AsyncStdioBus(config, **backend_arguments)
         buses.append(bus)
         if start:
             await bus.start()
