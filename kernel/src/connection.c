@@ -91,8 +91,9 @@ void connection_queue(connection_t *connection, const piece_t *pieces, size_t co
     for (size_t i = 0; i < count; i++) buffer_append(&connection->outbox, pieces[i].text, pieces[i].len);
     buffer_append(&connection->outbox, "\n", 1);
     check_stall(connection);
-    if (!connection->reason && !connection->dirty.next && !(connection->watch.events & POLL_WRITE))
-        list_append(&connection->shared->dirty, &connection->dirty);
+    if (connection->reason || connection->dirty.next) return;
+    if (connection->watch.events & POLL_WRITE) watch_for(connection); /* not for reading, if it stalls */
+    else list_append(&connection->shared->dirty, &connection->dirty);
 }
 
 void connection_flush(connection_t *connection) {
