@@ -33,11 +33,12 @@ bool listener_set_token(listener_t *listener, const char *token) {
 }
 
 static bool begin(listener_t *listener, int fd, char error[SOCKET_ERROR_SIZE]) {
-    if (fd < 0) return false;
     listener->watch.fd = fd;
-    listener->reserve = sys_open_read("/dev/null");
-    if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) == 0) return true;
-    strcpy(error, "the listening socket cannot be watched");
+    if (fd >= 0) {
+        listener->reserve = sys_open_read("/dev/null");
+        if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) == 0) return true;
+        strcpy(error, "the listening socket cannot be watched");
+    }
     listener_close(listener);
     return false;
 }
@@ -136,6 +137,7 @@ static void admit(listener_t *listener, int fd) {
 static void on_acceptable(watch_t *watch, unsigned events) {
     listener_t *listener = watch->owner;
     (void)events;
+    if (listener->reserve < 0) listener->reserve = sys_open_read("/dev/null"); /* somebody else had got it */
     for (int i = 0; i < ACCEPTS_PER_EVENT && watch->fd >= 0; i++) {
         int fd = socket_accept(watch->fd);
         if (fd >= 0) {
