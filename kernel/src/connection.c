@@ -13,13 +13,16 @@ bool connection_open(connection_t *connection, connection_shared_t *shared, int 
                      pool_t *default_pool, bool authorized) {
     size_t limit = config_queue_size(shared->limits);
     *connection = (connection_t){.shared = shared, .authorized = authorized};
-    client_init(&connection->client, client_id, default_pool, (size_t)shared->limits->max_input_buffer);
+    size_t longest = (size_t)shared->limits->max_input_buffer;
+    if (!authorized && longest > CONNECTION_HELLO_MAX) longest = CONNECTION_HELLO_MAX;
+    client_init(&connection->client, client_id, default_pool, longest);
     connection->client.external = true;
     connection->watch = (watch_t){.fn = on_ready, .owner = connection, .fd = fd};
     connection->timer = (loop_timer_t){.fn = on_timer, .owner = connection};
     /* Up to max_output_queue the peer is served in full; from there on nothing more is
-     * read from it, and answers to what it has sent already have as much room again. */
-    buffer_init(&connection->outbox, 2 * limit);
+     * read from it.  Answers to what it has sent already have room beside that: to what
+     * waits in a worker's queue, and to what the worker and the pipes hold. */
+    buffer_init(&connection->outbox, 3 * limit);
     socket_peer(fd, connection->peer);
     if (loop_watch(shared->loop, &connection->watch, POLL_READ) < 0) return false;
     if (authorized || loop_timer_start(shared->loop, &connection->timer, CONNECTION_HELLO_MS)) return true;
@@ -52,6 +55,7 @@ void connection_end_after_flush(connection_t *connection, const char *reason) {
 
 void connection_authorize(connection_t *connection) {
     connection->authorized = true;
+    line_reader_extend(&connection->client.lines, (size_t)connection->shared->limits->max_input_buffer);
     loop_timer_stop(connection->shared->loop, &connection->timer);
 }
 
@@ -78,6 +82,8 @@ static void check_stall(connection_t *connection) {
     else if (!loop_timer_start(connection->shared->loop, &connection->timer,
                                (uint64_t)limits->backpressure_timeout_sec * 1000))
         connection_end(connection, "no memory for its timer");
+    /* Now: while its socket is full, the next flush is long in coming. */
+    if (!connection->reason) watch_for(connection);
 }
 
 void connection_queue(connection_t *connection, const piece_t *pieces, size_t count) {
@@ -109,6 +115,7 @@ void connection_flush(connection_t *connection) {
     }
     if (connection->reason) return;
     check_stall(connection);
+    if (connection->reason) return;
     if (connection->last_words && !connection->outbox.len) connection_end(connection, connection->last_words);
     else watch_for(connection);
 }
