@@ -125,7 +125,8 @@ static size_t most_clients(const listener_t *listener) {
     return (size_t)(most < configured ? most : configured);
 }
 
-static void admit(listener_t *listener, int fd) {
+/* False: it is turned away. */
+static bool admit(listener_t *listener, int fd) {
     connection_t *connection = sys_malloc(sizeof *connection);
     int32_t id = listener->ops.next_client_id(listener->context);
     bool opened = connection && connection_open(connection, &listener->shared, fd, id, &listener->router->pools[0],
@@ -133,7 +134,7 @@ static void admit(listener_t *listener, int fd) {
     if (!opened) {
         sys_free(connection);
         sys_close(fd);
-        return;
+        return false;
     }
     connection->listener = listener;
     listener->count++;
@@ -141,14 +142,15 @@ static void admit(listener_t *listener, int fd) {
     router_add_client(listener->router, &connection->client);
     listener->ops.connected(listener->context, id, connection->peer);
     if (listener->count <= most_clients(listener)) {
-        if (!listener->path || socket_same_user(fd)) return;
+        if (!listener->path || socket_same_user(fd)) return true;
         connection_end(connection, "it belongs to another user");
-        return;
+        return false;
     }
     error_detail_t detail = {.retryable = true};
     router_send_error(listener->router, &connection->client, NULL, 0, RPC_OVERLOADED, &detail,
                       "too many clients are connected (limits.max_clients, or the open files that the bus may have): retry later");
     connection_end_after_flush(connection, "too many clients are connected");
+    return false;
 }
 
 /* A client that waits and cannot be let in keeps the socket readable: look away for a while. */
@@ -170,7 +172,7 @@ static void on_acceptable(watch_t *watch, unsigned events) {
     for (int i = 0; i < ACCEPTS_PER_EVENT && watch->fd >= 0; i++) {
         int fd = socket_accept(watch->fd);
         if (fd >= 0) {
-            admit(listener, fd);
+            if (!admit(listener, fd)) return; /* its descriptor is free again after this turn */
         } else if ((errno == EMFILE || errno == ENFILE) && listener->reserve >= 0) {
             /* Rather than keep it waiting, let it in on the spare descriptor and close at once. */
             sys_close(listener->reserve);

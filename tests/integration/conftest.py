@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import socket
 import statistics
 import subprocess
@@ -138,6 +139,12 @@ class Caller:
             times.append(time.perf_counter() - started)
         return statistics.median(times)
 
+    def ended(self, seconds: float = PATIENCE) -> bool:
+        """Whether the other end closes the connection in that time; reads nothing."""
+        poll = select.poll()
+        poll.register(self.socket, 0)  # a hang-up is always reported
+        return bool(poll.poll(seconds * 1000))
+
     def close(self) -> None:
         self.lines.close()
         self.socket.close()
@@ -186,16 +193,16 @@ class Served:
         for caller in self.callers:
             caller.close()
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 @pytest.fixture
 def serve(tmp_path) -> Iterator[Callable[..., Served]]:
-    """`serve(document, *options)`: the program with a configuration, on a Unix socket."""
+    """`serve(document, *options, folder=...)`: the program with a configuration, on a Unix socket."""
     running = []
 
-    def start(document: dict, *options: str, **fields: Any) -> Served:
-        running.append(Served(tmp_path, document, *options, **fields))
+    def start(document: dict, *options: str, folder: Path = tmp_path, **fields: Any) -> Served:
+        running.append(Served(folder, document, *options, **fields))
         return running[-1]
 
     yield start
