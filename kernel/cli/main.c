@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,6 +31,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_NOTHI
 #define STATUS_INTERVAL_MS 100
 #define FLUSH_PATIENCE_MS 5000 /* how long a host may read nothing of the last messages */
 #define TAG_MAX 11
+#define LOG_LINE_MAX 32768
 
 static const char USAGE[] =
     "usage: stdio_bus (--config PATH | --config-fd N) [--stdio | --tcp HOST:PORT | --unix PATH]\n"
@@ -160,9 +162,37 @@ static uint64_t now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Writes to stderr as much as it takes at once: a log that nobody reads must not hold the
+ * bus up.  Where poll finds room, PIPE_BUF bytes do not block; the descriptor itself stays
+ * as it is, for others may share it. */
+static bool log_write(const char *text, size_t len) {
+    struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
+    while (len && poll(&writable, 1, 0) > 0) {
+        ssize_t n = write(STDERR_FILENO, text, len < PIPE_BUF ? len : PIPE_BUF);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        text += n;
+        len -= (size_t)n;
+    }
+    return !len;
+}
+
 static void print_log(int level, const char *message) {
     static const char *const names[] = {"debug", "info", "warning", "error"};
-    fprintf(stderr, "stdio_bus: %s: %s\n", names[level], message);
+    static unsigned long lost; /* lines, since the last one that was taken; the first may be torn */
+    char line[LOG_LINE_MAX];
+    int len = lost ? snprintf(line, sizeof line, "\nstdio_bus: warning: log lines were lost, for stderr was full: %lu\n",
+                              lost)
+                   : 0;
+    if (!log_write(line, (size_t)len)) {
+        lost++;
+        return;
+    }
+    lost = 0;
+    len = snprintf(line, sizeof line - 1, "stdio_bus: %s: %s", names[level], message);
+    if (len > (int)sizeof line - 2) len = (int)sizeof line - 2;
+    line[len++] = '\n';
+    if (!log_write(line, (size_t)len)) lost++;
 }
 
 /* ---- callbacks ------------------------------------------------------------------------ */
