@@ -82,8 +82,6 @@ static void check_stall(connection_t *connection) {
     else if (!loop_timer_start(connection->shared->loop, &connection->timer,
                                (uint64_t)limits->backpressure_timeout_sec * 1000))
         connection_end(connection, "no memory for its timer");
-    /* Now: while its socket is full, the next flush is long in coming. */
-    if (!connection->reason) watch_for(connection);
 }
 
 void connection_queue(connection_t *connection, const piece_t *pieces, size_t count) {
@@ -115,7 +113,6 @@ void connection_flush(connection_t *connection) {
     }
     if (connection->reason) return;
     check_stall(connection);
-    if (connection->reason) return;
     if (connection->last_words && !connection->outbox.len) connection_end(connection, connection->last_words);
     else watch_for(connection);
 }

@@ -112,17 +112,25 @@ void listener_free(listener_t *listener) {
 
 /* ---- letting in ------------------------------------------------------------------ */
 
-/* How many may be connected: max_clients, or what the process's descriptors allow beside the
- * workers: a worker that dies must find what its successor needs. */
+/* How many clients the process's descriptors allow beside the workers: one that dies must
+ * leave to its successor what that needs. */
 static size_t most_clients(const listener_t *listener) {
     const router_t *router = listener->router;
-    long configured = (long)listener->shared.limits->max_clients, most = sysconf(_SC_OPEN_MAX);
-    if (most < 0) return (size_t)configured; /* unlimited */
+    long most = sysconf(_SC_OPEN_MAX);
+    if (most < 0) return SIZE_MAX; /* unlimited */
     most -= LISTENER_SPARE;
     for (size_t i = 0; i < router->pool_count; i++)
         most -= LISTENER_SPARE_PER_WORKER * (long)router->pools[i].config->instances;
-    if (most < 1) most = 1;
-    return (size_t)(most < configured ? most : configured);
+    return most < 1 ? 1 : (size_t)most;
+}
+
+/* Why one client more is too many; NULL: it is not. */
+static const char *too_many(const listener_t *listener) {
+    if (listener->count > (size_t)listener->shared.limits->max_clients)
+        return "too many clients are connected (limits.max_clients): retry later";
+    if (listener->count > most_clients(listener))
+        return "too many clients are connected for the files that the bus may open (ulimit -n): retry later";
+    return NULL;
 }
 
 /* False: it is turned away. */
@@ -141,14 +149,14 @@ static bool admit(listener_t *listener, int fd) {
     listener->connects++;
     router_add_client(listener->router, &connection->client);
     listener->ops.connected(listener->context, id, connection->peer);
-    if (listener->count <= most_clients(listener)) {
+    const char *refusal = too_many(listener);
+    if (!refusal) {
         if (!listener->path || socket_same_user(fd)) return true;
         connection_end(connection, "it belongs to another user");
         return false;
     }
     error_detail_t detail = {.retryable = true};
-    router_send_error(listener->router, &connection->client, NULL, 0, RPC_OVERLOADED, &detail,
-                      "too many clients are connected (limits.max_clients, or the open files that the bus may have): retry later");
+    router_send_error(listener->router, &connection->client, NULL, 0, RPC_OVERLOADED, &detail, refusal);
     connection_end_after_flush(connection, "too many clients are connected");
     return false;
 }
@@ -161,7 +169,6 @@ static void pause_accepting(listener_t *listener) {
 
 static void on_retry(loop_timer_t *timer) {
     listener_t *listener = timer->owner;
-    if (listener->reserve < 0) listener->reserve = sys_open_read("/dev/null");
     if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) < 0) pause_accepting(listener);
 }
 

@@ -15,9 +15,9 @@
 #include "fake_sys.h"
 #include "poller.h"
 
-#define QUEUE 8192 /* limits.max_output_queue; the hard limit is twice that */
+#define QUEUE 8192 /* limits.max_output_queue; the hard limit is three times that */
 
-static const config_limits_t limits = {
+static config_limits_t limits = {
     .max_input_buffer = 1024, .max_output_queue = QUEUE, .backpressure_timeout_sec = 7};
 static connection_shared_t shared;
 static connection_t connection;
@@ -291,7 +291,7 @@ static void test_stall_at_once(void) {
 static void test_queue_is_full(void) {
     REQUIRE(open_as(true));
     fill_queue();
-    queue_bytes(2 * QUEUE - connection.outbox.len);
+    queue_bytes(3 * QUEUE - connection.outbox.len);
     CHECK_STR(connection.reason, NULL);
     queue("");
     check_ended("it did not read and its queue is full (limits.max_output_queue)");
@@ -340,6 +340,22 @@ static void test_hello_in_time(void) {
     run();
     check_ended("it did not say hello in time");
     close_it();
+}
+
+/* A stranger has little memory here; who has said hello, as much as is configured. */
+static void test_hello_is_short(void) {
+    char text[1024] = "";
+    int64_t configured = limits.max_input_buffer;
+    limits.max_input_buffer = 2 * CONNECTION_HELLO_MAX;
+    memset(text, 'x', sizeof text - 1);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(open_as(false));
+        if (i) connection_authorize(&connection);
+        for (size_t sent = 0; sent <= CONNECTION_HELLO_MAX; sent += strlen(text)) says(text);
+        CHECK_INT(connection.client.lines.skipping, !i);
+        close_it();
+    }
+    limits.max_input_buffer = configured;
 }
 
 static void test_last_words(void) {
@@ -408,6 +424,7 @@ int main(void) {
     test_queue_is_full();
     test_no_memory();
     test_hello_in_time();
+    test_hello_is_short();
     test_last_words();
     test_cannot_be_opened();
     test_cannot_be_watched();

@@ -306,8 +306,13 @@ static void test_accept_fails(void) {
     fake_sys_fail_with("sys_accept", ECONNABORTED);
     turn();
     CHECK_STR(answer_to(fd, PING), quoted(PONG));
-    int later = knock(); /* anything else: in the next turn */
+    int later = knock(); /* anything else: after a while, in which the loop rests */
     fake_sys_fail_with("sys_accept", ENOMEM);
+    turn();
+    turn();
+    CHECK_STR(received(later), "");
+    CHECK_INT(listener.watch.events, 0);
+    fake_sys_advance(LISTENER_RETRY_MS);
     turn();
     turn();
     CHECK_STR(answer_to(later, PING), quoted(PONG));
@@ -359,6 +364,8 @@ static void test_lost_reserve(void) {
     fake_sys_fail_with("sys_open_read", EMFILE);
     turn();
     CHECK_STR(received(waiting), ""); /* nobody can tell it anything */
+    fake_sys_advance(LISTENER_RETRY_MS);
+    turn();
     turn();
     CHECK(listener.reserve >= 0);
     CHECK_STR(answer_to(waiting, PING), quoted(PONG));

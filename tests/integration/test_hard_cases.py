@@ -234,7 +234,7 @@ def test_clients_leave_the_descriptors_that_a_restart_needs(serve):
     for client in set(clients) - set(served):
         error = client.receive()["error"]
         assert error["code"] == -32084
-        assert "open files" in error["message"]
+        assert "ulimit -n" in error["message"]
     pid = served[0].call(2)["result"]["pid"]
     served[0].request(3, params={"after": 1000})
     assert served[1].call(3)["result"]["pid"] == pid  # so it has the other request
