@@ -92,7 +92,7 @@ def eventually() -> Callable[..., Any]:
     return wait
 
 
-# ---- the program and its clients -------------------------------------------------------------
+# ---- the program and its clients ----------------------------------------------------------------
 
 PATIENCE = 20  # seconds for what happens at once on a machine that is not busy
 

@@ -114,7 +114,7 @@ def test_16_connections_with_16_requests_in_flight_and_the_same_ids_lose_and_mix
     assert (stats["pending"], stats["stats"]["routing_errors"]) == (0, 0)
 
 
-# ---- clients among themselves ----------------------------------------------------------------------
+# ---- clients among themselves -------------------------------------------------------------------
 
 
 def test_two_clients_with_one_id_get_their_own_answers_from_a_worker_that_answers_in_reverse(serve):
@@ -144,7 +144,7 @@ def test_client_that_claims_the_session_of_another_gets_one_of_its_own(serve, pr
     assert owner.call(3, "stdio_bus/stats")["result"]["sessions"] == 2
 
 
-# ---- the end ---------------------------------------------------------------------------------------
+# ---- the end ------------------------------------------------------------------------------------
 
 
 def test_sigterm_under_load_ends_with_0_and_leaves_nothing(serve, gone):
@@ -210,7 +210,7 @@ def test_client_of_another_user_is_turned_away(serve, another_user):
     stop(program)
 
 
-# ---- no descriptors ----------------------------------------------------------------------------------
+# ---- no descriptors -----------------------------------------------------------------------------
 
 
 def test_workers_beyond_the_descriptors_fail_with_the_reason_and_the_others_serve(serve):
@@ -268,7 +268,7 @@ def test_listener_without_a_descriptor_does_not_spin_and_recovers(serve):
     stop(program)
 
 
-# ---- no processes --------------------------------------------------------------------------------------
+# ---- no processes -------------------------------------------------------------------------------
 
 
 UID = 61234  # of nobody
@@ -315,7 +315,7 @@ def test_nothing_could_be_forked_exits_with_4_and_says_why(serve, another_user):
     assert not program.path.exists()
 
 
-# ---- a log that nobody takes -----------------------------------------------------------------------------
+# ---- a log that nobody takes --------------------------------------------------------------------
 
 
 def test_full_disk_under_the_log_breaks_nothing(serve):
@@ -341,7 +341,7 @@ def test_log_that_nobody_reads_holds_nobody_up_and_says_later_what_is_lost(serve
     assert any(b"log lines were lost" in line for line in log)
 
 
-# ---- workers that do not behave ------------------------------------------------------------------------------
+# ---- workers that do not behave -----------------------------------------------------------------
 
 
 def test_worker_that_closes_its_stdout_is_killed_and_replaced(serve):

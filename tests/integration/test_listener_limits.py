@@ -69,7 +69,7 @@ def in_background(offence: Callable[[], None]) -> Iterator[threading.Thread]:
     assert not thread.is_alive()
 
 
-# ---- clients that do not read -----------------------------------------------------------------
+# ---- clients that do not read -------------------------------------------------------------------
 
 
 def test_client_that_reads_nothing_of_what_a_worker_sends_is_closed(echoing):
@@ -124,7 +124,7 @@ def test_client_that_reads_late_but_in_time_gets_all_its_answers(echoing):
     assert len(results) * len(text) > 4 * MIB
 
 
-# ---- clients that send too much ---------------------------------------------------------------
+# ---- clients that send too much -----------------------------------------------------------------
 
 
 def test_gibibyte_without_a_newline_takes_no_memory_and_the_connection_goes_on(echoing):
@@ -212,7 +212,7 @@ def test_wrong_token_is_told_so_and_closed(echoing):
         look()
 
 
-# ---- many clients -----------------------------------------------------------------------------
+# ---- many clients -------------------------------------------------------------------------------
 
 
 @pytest.fixture
