@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
+
 #define READ_SIZE (256u * 1024)
 #define OUT_HIGH_WATER (8u * 1024 * 1024) /* beyond, nothing is taken in until the host has read */
 

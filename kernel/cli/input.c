@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "output.h"
 
 #define BLOCK 65536u /* at most this much is read behind the line */

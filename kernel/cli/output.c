@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "log.h"
 #include "stdio_bus.h"
 
 #define FIRST_SIZE 65536u
@@ -106,18 +107,4 @@ void output_drain(output_t *out) {
 void output_free(output_t *out) {
     free(out->data);
     *out = (output_t){0};
-}
-
-void log_print(int level, const char *message) {
-    static const char *const names[] = {"debug", "info", "warning", "error"};
-    fprintf(stderr, "stdio_bus: %s: %s\n", names[level], message);
-}
-
-void log_error(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fputs("stdio_bus: error: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
 }

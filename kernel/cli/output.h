@@ -1,5 +1,5 @@
 /*
- * output.h - what the program gives out: messages on stdout, the log on stderr, its exit status.
+ * output.h - what the program gives out: messages on stdout, its exit status.
  *
  * Messages are kept here while the reader of stdout is busy.  What they mean is not known here.
  */
@@ -32,10 +32,5 @@ void output_flush(output_t *out);
 /* Writes everything, as long as the reader goes on reading. */
 void output_drain(output_t *out);
 void output_free(output_t *out);
-
-/* One line of the log; the level is one of STDIO_BUS_LOG_*. */
-void log_print(int level, const char *message);
-/* The same for an error, as printf. */
-void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

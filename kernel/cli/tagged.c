@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "log.h"
 
 #define STATUS_INTERVAL_MS 100
 

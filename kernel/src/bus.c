@@ -275,6 +275,7 @@ stdio_bus_t *stdio_bus_create(const stdio_bus_options_t *options) {
         return NULL;
     }
     bus->options = *options;
+    bus->options.listener.tcp_host = bus->options.listener.unix_path = NULL; /* until they are ours */
     bool copied = copy_option(&bus->options.listener.tcp_host, options->listener.tcp_host, "127.0.0.1") &&
                   copy_option(&bus->options.listener.unix_path, options->listener.unix_path, "");
     bus->config = config;
