@@ -9,6 +9,7 @@
 
 #include "fake_sys.h"
 #include "host.h"
+#include "poller.h"
 
 #define ONE "{'pools':[{'id':'p','command':'SELF','args':['work']}]}"
 
@@ -269,8 +270,20 @@ static bool is_gone(int pid) {
     return read && strstr(stat, ") Z") != NULL;
 }
 
+static bool system_reports_exits(void) {
+    poller_t *poller = poller_open();
+    int handle = poller_watch_child(poller, getpid(), &handle);
+    poller_unwatch_child(poller, handle, getpid());
+    poller_close(poller);
+    return handle >= 0;
+}
+
 /* A child of the worker that holds its stdout open neither hides the exit nor outlives it. */
 static void test_grandchild(void) {
+    if (!system_reports_exits()) {
+        printf("SKIP grandchild: this system reports no exits, and the end of the output has to serve\n");
+        return;
+    }
     CHECK_INT(host_open(ONE), STDIO_BUS_OK);
     host_ingest("{'id':1,'method':'grandchild'}");
     int pid = (int)HOST_GETS("{'jsonrpc':'2.0','id':1,'result':{'pid':#}}");
