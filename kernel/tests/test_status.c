@@ -46,6 +46,8 @@ static void test_numbers(void) {
     CHECK_LIKE(status(), quoted(expected));
     CHECK_LIKE(status(), quoted("*'workers':[{'pool':'p','id':1,'pid':*,'state':'ready','in_flight':1,'restarts':1,*},"
                                 WORKER("a\\\\\\'\\\\\\\\b", 2, "ready", 0) "," WORKER("a\\\\\\'\\\\\\\\b", 3, "ready", 0) "]}"));
+    CHECK_STR(stdio_bus_worker_state_name(STDIO_BUS_WORKER_FAILED), "failed");
+    CHECK_STR(stdio_bus_worker_state_name(99), "unknown");
     host_ingest("{'jsonrpc':'2.0','id':3,'method':'late'}");
     for (int i = 0; i < 2; i++) HOST_GETS("{'jsonrpc':'2.0','id':*,'result':*}");
     host_close();
