@@ -215,7 +215,7 @@ class AsyncStdioBus:
             params: JSON object or array, ``None`` for none.
             method: The method, where ``target`` is a pool.
             pool: The pool; by default that of the session, else the first.
-            timeout_ms: Deadline in milliseconds, by default that of the bus.
+            timeout_ms: Deadline in milliseconds, by default that of the pool, else of the bus.
             session_id: A conversation, which stays on one worker.
             options: Further options; arguments win over them.
 
@@ -323,7 +323,10 @@ class AsyncStdioBus:
             routing = options.routing()
             session_id = options.session_id if session_id is None else session_id
             timeout_ms = options.timeout_ms if timeout_ms is None else timeout_ms
-        timeout = self._timeout if timeout_ms is None else seconds(timeout_ms)
+        if timeout_ms is None:
+            timeout = self._targets.timeouts.get(pool, self._timeout)
+        else:
+            timeout = seconds(timeout_ms)
         return dispatcher.request(method, params, pool, session_id, routing, timeout, streaming)
 
     def _cancel(self, pending: Pending) -> None:
