@@ -38,11 +38,16 @@ class BusState(IntEnum):
 
 
 class BackendMode(str, Enum):
-    """What moves the bytes; ``AUTO`` takes the first that works, in the order below."""
+    """What moves the bytes.
+
+    ``AUTO`` takes the first that works, in the order below; ``MEMORY`` moves none and is for
+    tests.
+    """
 
     AUTO = "auto"
     NATIVE = "native"
     SUBPROCESS = "subprocess"
+    MEMORY = "memory"
 
 
 class ListenMode(str, Enum):

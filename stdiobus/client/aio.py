@@ -58,7 +58,8 @@ class AsyncStdioBus:
     Args:
         config: The pools and limits.
         config_path: Or a JSON file with them.
-        backend: ``auto``, ``native`` or ``subprocess``.
+        backend: ``auto``, ``native`` or ``subprocess``; or a backend of your own, a
+            `stdiobus.backends.memory.MemoryBackend` for example.
         timeout_ms: Deadline of calls that name none, in milliseconds; ``math.inf`` for none.
         native: Options of the native backend; a listener needs it.
         subprocess: Options of the subprocess backend.
@@ -72,7 +73,7 @@ class AsyncStdioBus:
         config: BusConfig | Mapping[str, Any] | None = None,
         *,
         config_path: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
@@ -81,6 +82,7 @@ class AsyncStdioBus:
         self._native = native if native is not None else NativeOptions()
         self._subprocess = subprocess if subprocess is not None else SubprocessOptions()
         self._mode = resolve_mode(backend, self._native)
+        self._own_backend = backend if isinstance(backend, Backend) else None
         self._timeout = seconds(timeout_ms)
         self._targets = Targets(self._config)
         self._client_session_id = f"py-{os.urandom(6).hex()}"
@@ -117,7 +119,7 @@ class AsyncStdioBus:
         self._thread = threading.get_ident()
         self._thread_name = threading.current_thread().name
         try:
-            backend = choose(self._mode, self._native, self._subprocess)
+            backend = self._own_backend or choose(self._mode, self._native, self._subprocess)
             dispatcher = Dispatcher(self._config, self._client_session_id, self._listeners, backend)
             self._dispatcher = dispatcher
             await dispatcher.start()

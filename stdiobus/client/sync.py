@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Callable, TypeVar
 
+from ..backends.base import Backend
 from ..config import BusConfig, NativeOptions, SubprocessOptions
 from ..errors import InvalidStateError, TransportError
 from ..messages import (
@@ -52,7 +53,7 @@ class StdioBus:
         config: BusConfig | Mapping[str, Any] | None = None,
         *,
         config_path: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
