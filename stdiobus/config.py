@@ -9,14 +9,18 @@ rules for documents and for the classes below; nothing here reads the environmen
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from . import __version__
 from .errors import InvalidArgumentError
 from .messages import ListenMode
+
+if TYPE_CHECKING:
+    from .mcp_config import InputCallback
 
 __all__ = ["BusConfig", "DockerOptions", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
 
@@ -44,6 +48,11 @@ class PoolConfig:
         handshake: Replaces the profile's handshake: ``{"request": {"method", "params"},
             "notification": {"method", "params"}}``.
         embedded: No processes: every worker is added by ``add_worker``.
+        timeout_ms: Deadline of calls to this pool that name none, in milliseconds; ``None``
+            for that of the bus.
+        metadata: Whatever else is known about the pool; the bus makes nothing of it.
+
+    The last two concern this client alone and are no part of a configuration document.
     """
 
     id: str
@@ -59,6 +68,11 @@ class PoolConfig:
     startup_timeout_sec: int = 30
     handshake: Mapping[str, Any] | None = None
     embedded: bool = False
+    timeout_ms: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+_LOCAL = ("timeout_ms", "metadata")
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,11 @@ class BusConfig:
 
     def __post_init__(self) -> None:
         _check_document(self.to_dict())
+        for index, pool in enumerate(self.pools):
+            if isinstance(pool, PoolConfig):
+                _any_object(f"pools[{index}].metadata", pool.metadata)
+                if pool.timeout_ms is not None:
+                    _milliseconds(f"pools[{index}].timeout_ms", pool.timeout_ms)
 
     @classmethod
     def from_dict(cls, document: Any) -> BusConfig:
@@ -122,15 +141,7 @@ class BusConfig:
         Raises:
             InvalidArgumentError: Not JSON (with line and column), or wrong contents.
         """
-        try:
-            if isinstance(text, bytes):
-                text = text.decode("utf-8")
-            document = json.loads(text, parse_constant=_refuse_constant)
-        except json.JSONDecodeError as error:
-            _fail(source, f"line {error.lineno}, column {error.colno}: {error.msg}")
-        except (ValueError, RecursionError) as error:
-            _fail(source, f"not JSON: {error}")
-        return cls.from_dict(document)
+        return cls.from_dict(load_json(text, source))
 
     @classmethod
     def from_file(cls, path: str) -> BusConfig:
@@ -141,6 +152,45 @@ class BusConfig:
         except OSError as error:
             _fail(path, f"cannot be read: {error.strerror}")
         return cls.from_json(text, source=path)
+
+    @classmethod
+    def from_mcp_config(
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        *,
+        protocol: str = "mcp",
+        instances: int = 1,
+        workspace_folder: str | os.PathLike[str] | None = None,
+        inputs: InputCallback | None = None,
+    ) -> BusConfig:
+        """Reads the ``mcpServers`` JSON that desktop hosts use: one pool per server.
+
+        The servers stand under ``mcpServers``, ``servers`` (VS Code), ``context_servers``
+        (Zed) or alone.  Read are ``command``, ``args``, ``env`` (null removes a variable),
+        ``envFile``, ``cwd``, ``startup_timeout_sec`` and ``timeout`` (of a call; a number
+        above 3600 is milliseconds, else seconds); all other fields go to
+        `PoolConfig.metadata`.  Disabled servers are left out; servers with a ``url`` too,
+        with a warning in the log.
+
+        Strings may contain ``${VAR}`` or ``${env:VAR}``, ``${VAR:-default}``,
+        ``${workspaceFolder}``, ``${userHome}`` and ``${input:ID}``.
+
+        Args:
+            source: A file, where comments and trailing commas are allowed, or its contents.
+            protocol: The profile of all its pools.
+            instances: How many workers each has.
+            workspace_folder: ``${workspaceFolder}``, to which ``cwd`` and ``envFile`` are
+                relative; by default the current folder.
+            inputs: Called with the ID of ``${input:ID}`` and its definition under
+                ``inputs``; returns the text, or ``None`` for the definition's ``default``.
+
+        Raises:
+            InvalidArgumentError: ``<field>: <problem>``, a variable that is not set for
+                example; or no server is left.
+        """
+        from .mcp_config import read_pools
+
+        return cls(pools=read_pools(source, protocol, instances, workspace_folder, inputs))
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a document that `from_dict` reads back."""
@@ -259,6 +309,23 @@ class DockerOptions:
 _Check = Callable[[str, Any], None]
 
 
+def load_json(text: str | bytes, source: str) -> Any:
+    """The value of a JSON text; an error names ``source``, with line and column."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        _fail(source, f"line {error.lineno}, column {error.colno}: {error.msg}")
+    except (ValueError, RecursionError) as error:
+        _fail(source, f"not JSON: {error}")
+
+
+def check_pool(where: str, pool: Mapping[str, Any]) -> None:
+    """Refuses a pool of a document that breaks a rule."""
+    _POOL(where, pool)
+
+
 def _fail(where: str, problem: str) -> NoReturn:
     raise InvalidArgumentError(f"{where}: {problem}", {"field": where})
 
@@ -302,6 +369,11 @@ def _integer(low: int, high: int) -> _Check:
 def _seconds(where: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         _fail(where, "must be a number of seconds above 0")
+
+
+def _milliseconds(where: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        _fail(where, "must be a number of milliseconds above 0")
 
 
 def _boolean(where: str, value: Any) -> None:
@@ -434,7 +506,7 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, (PoolConfig, LimitsConfig)):
         return value
     items = ((each.name, getattr(value, each.name)) for each in fields(value))
-    return {name: item for name, item in items if item is not None}
+    return {name: item for name, item in items if item is not None and name not in _LOCAL}
 
 
 def _listed(pools: Any) -> Any:

@@ -38,12 +38,17 @@ class BusState(IntEnum):
 
 
 class BackendMode(str, Enum):
-    """What moves the bytes; ``AUTO`` takes the first that works, in the order below."""
+    """What moves the bytes.
+
+    ``AUTO`` takes the first that works, in the order below; ``MEMORY`` moves none and is for
+    tests.
+    """
 
     AUTO = "auto"
     NATIVE = "native"
     SUBPROCESS = "subprocess"
     DOCKER = "docker"
+    MEMORY = "memory"
 
 
 class ListenMode(str, Enum):

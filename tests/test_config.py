@@ -59,6 +59,22 @@ def test_document_and_classes_are_two_ways_to_the_same_thing():
     assert again.limits.max_restarts == 0
 
 
+def test_what_concerns_the_client_alone_is_checked_and_stays_out_of_the_document():
+    pool = PoolConfig("a", "cmd", timeout_ms=5, metadata={"k": 1})
+    assert BusConfig([pool]).to_dict() == BusConfig([PoolConfig("a", "cmd")]).to_dict()
+    for timeout in (0, -1, True, "5", float("nan")):
+        wrong = PoolConfig("a", "cmd", timeout_ms=timeout)
+        message = "pools[0].timeout_ms: must be a number of milliseconds above 0"
+        assert refused(lambda wrong=wrong: BusConfig([wrong])) == message
+    assert (
+        refused(lambda: BusConfig([PoolConfig("a", "cmd", metadata=[])]))
+        == "pools[0].metadata: must be an object"
+    )
+    assert "timeout_ms: unknown key" in refused(
+        lambda: BusConfig.from_dict({"pools": [{"id": "a", "command": "c", "timeout_ms": 5}]})
+    )
+
+
 def test_null_for_an_optional_field_is_its_default():
     config = BusConfig.from_dict({"pools": [{"id": "a", "command": "c", "instances": None, "cwd": None}]})
     assert config.pools[0] == PoolConfig("a", "c")

@@ -22,17 +22,17 @@ ENVIRONMENT = "STDIOBUS_BACKEND"
 _log = logging.getLogger("stdiobus")
 
 
-def resolve_mode(backend: str, native: NativeOptions) -> BackendMode:
+def resolve_mode(backend: str | Backend, native: NativeOptions) -> BackendMode:
     """The mode that was asked for, the environment considered.
 
     Args:
-        backend: ``auto``, ``native``, ``subprocess`` or ``docker``.
+        backend: ``auto``, ``native``, ``subprocess`` or ``docker``; or a backend, which has its mode.
         native: Its listener rules out every other backend.
 
     Raises:
         InvalidArgumentError: No such mode, or a listener on a backend without one.
     """
-    mode = _parse(backend, "backend")
+    mode = backend.mode if isinstance(backend, Backend) else _parse(backend, "backend")
     origin = f'backend "{mode.value}"'
     override = os.environ.get(ENVIRONMENT, "")
     if mode is BackendMode.AUTO and override:
@@ -93,11 +93,10 @@ def _instead(backend: Backend, failed: Mapping[BackendMode, UnavailableError]) -
 
 
 def _parse(value: str, where: str) -> BackendMode:
-    try:
+    names = [mode.value for mode in BackendMode if mode is not BackendMode.MEMORY]
+    if value in names:
         return BackendMode(value)
-    except ValueError:
-        names = ", ".join(mode.value for mode in BackendMode)
-        raise InvalidArgumentError(f"{where}: must be one of {names}", {"field": where}) from None
+    raise InvalidArgumentError(f"{where}: must be one of {', '.join(names)}", {"field": where})
 
 
 def _native(options: NativeOptions) -> Backend:

@@ -65,7 +65,8 @@ class AsyncStdioBus:
     Args:
         config: The pools and limits.
         config_path: Or a JSON file with them.
-        backend: ``auto``, ``native``, ``subprocess`` or ``docker``.
+        backend: ``auto``, ``native``, ``subprocess`` or ``docker``; or a backend of your own, a
+            `stdiobus.backends.memory.MemoryBackend` for example.
         timeout_ms: Deadline of calls that name none, in milliseconds; ``math.inf`` for none.
         native: Options of the native backend; a listener needs it.
         subprocess: Options of the subprocess backend.
@@ -80,7 +81,7 @@ class AsyncStdioBus:
         config: BusConfig | Mapping[str, Any] | None = None,
         *,
         config_path: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
@@ -91,6 +92,7 @@ class AsyncStdioBus:
         self._subprocess = subprocess if subprocess is not None else SubprocessOptions()
         self._docker = docker if docker is not None else DockerOptions()
         self._mode = resolve_mode(backend, self._native)
+        self._own_backend = backend if isinstance(backend, Backend) else None
         self._timeout = seconds(timeout_ms)
         self._targets = Targets(self._config)
         self._client_session_id = f"py-{os.urandom(6).hex()}"
@@ -130,7 +132,9 @@ class AsyncStdioBus:
         self._thread = threading.get_ident()
         self._thread_name = threading.current_thread().name
         try:
-            backend = await choose(self._mode, self._native, self._subprocess, self._docker)
+            backend = self._own_backend or await choose(
+                self._mode, self._native, self._subprocess, self._docker
+            )
             if self._state is not BusState.STARTING:  # destroyed in between
                 raise self._unusable("start")
             dispatcher = Dispatcher(
@@ -255,7 +259,7 @@ class AsyncStdioBus:
             params: JSON object or array, ``None`` for none.
             method: The method, where ``target`` is a pool.
             pool: The pool; by default that of the session, else the first.
-            timeout_ms: Deadline in milliseconds, by default that of the bus.
+            timeout_ms: Deadline in milliseconds, by default that of the pool, else of the bus.
             session_id: A conversation, which stays on one worker.
             options: Further options; arguments win over them.
 
@@ -363,7 +367,10 @@ class AsyncStdioBus:
             routing = options.routing()
             session_id = options.session_id if session_id is None else session_id
             timeout_ms = options.timeout_ms if timeout_ms is None else timeout_ms
-        timeout = self._timeout if timeout_ms is None else seconds(timeout_ms)
+        if timeout_ms is None:
+            timeout = self._targets.timeouts.get(pool, self._timeout)
+        else:
+            timeout = seconds(timeout_ms)
         return dispatcher.request(method, params, pool, session_id, routing, timeout, streaming)
 
     def _cancel(self, pending: Pending) -> None:

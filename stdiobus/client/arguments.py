@@ -67,11 +67,21 @@ def read_hello(answer: Any, wanted: Any) -> HelloResult:
 
 
 class Targets:
-    """What the first argument of a call names: a method, or a pool of the configuration."""
+    """What the first argument of a call names: a method, or a pool of the configuration.
+
+    Attributes:
+        timeouts: Seconds that calls to a pool may take, where its configuration says so.  A
+            call that names no pool, key ``None``, has those of the first.
+    """
 
     def __init__(self, config: BusConfig) -> None:
         self._pools = [pool.id for pool in config.pools]
         self._known = frozenset(self._pools)
+        self.timeouts: dict[str | None, float] = {
+            pool.id: seconds(pool.timeout_ms) for pool in config.pools if pool.timeout_ms is not None
+        }
+        if self._pools[0] in self.timeouts:
+            self.timeouts[None] = self.timeouts[self._pools[0]]
 
     def resolve(self, target: str, method: str | None, pool: str | None) -> tuple[str, str | None]:
         """The method and the pool of a call; no pool leaves the choice to the bus.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..backends.base import Backend
 from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from .aio import AsyncStdioBus
 from .sync import StdioBus
@@ -24,8 +25,8 @@ class StdioBusBuilder:
         """Or a JSON file with them."""
         return self._with(config_path=path)
 
-    def backend(self, backend: str) -> StdioBusBuilder:
-        """``auto``, ``native``, ``subprocess`` or ``docker``."""
+    def backend(self, backend: str | Backend) -> StdioBusBuilder:
+        """``auto``, ``native``, ``subprocess`` or ``docker``, or a backend of your own."""
         return self._with(backend=backend)
 
     def timeout_ms(self, timeout_ms: float) -> StdioBusBuilder:

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Callable, TypeVar, overload
 
+from ..backends.base import Backend
 from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from ..errors import InvalidStateError, TransportError
 from ..messages import (
@@ -59,7 +60,7 @@ class StdioBus:
         config: BusConfig | Mapping[str, Any] | None = None,
         *,
         config_path: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,

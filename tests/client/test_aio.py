@@ -14,9 +14,11 @@ import pytest
 
 from stdiobus import (
     AsyncStdioBus,
+    BusConfig,
     BusState,
     InvalidArgumentError,
     InvalidStateError,
+    PoolConfig,
     RemoteError,
     RequestOptions,
     TimeoutError,
@@ -259,6 +261,16 @@ async def test_timeout_cancels_the_request_and_drops_its_late_answer(bus, backen
     assert backend.messages[-1]["params"] == {"id": 1}
     backend.deliver({"id": 1, "result": "late"})
     assert bus.get_stats().late_answers == 1
+
+
+async def test_deadline_of_a_pool_wins_over_that_of_the_bus_and_loses_to_that_of_a_call(backend):
+    config = BusConfig([PoolConfig("fast", "w", timeout_ms=10), PoolConfig("own", "w", timeout_ms=60_000)])
+    async with AsyncStdioBus(config, timeout_ms=60_000) as bus:
+        for pool in (None, "fast"):
+            with pytest.raises(TimeoutError, match="within 10 ms"):
+                await bus.request("m", pool=pool)
+        with pytest.raises(TimeoutError, match="within 5 ms"):
+            await bus.request("m", pool="own", timeout_ms=5)
 
 
 async def test_cancelled_task_cancels_the_request(bus, backend, turn):

@@ -60,3 +60,9 @@ def test_configuration_has_exactly_one_source(tmp_path):
     for both_or_none in ((CONFIG, path), (None, None)):
         with pytest.raises(InvalidArgumentError, match="exactly one"):
             read_config(*both_or_none)
+
+
+def test_deadlines_of_pools_are_kept_where_the_configuration_has_them():
+    slow = PoolConfig("slow", "x", timeout_ms=90_000)
+    assert Targets(BusConfig([slow, *CONFIG.pools])).timeouts == {"slow": 90, None: 90}
+    assert Targets(BusConfig([*CONFIG.pools, slow])).timeouts == {"slow": 90}

@@ -27,12 +27,21 @@ import pytest_asyncio
 
 from stdiobus import AsyncStdioBus, BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig
 
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+else:
+    uvloop.new_event_loop().close()  # it opens a pipe once per process, which the guard would see
+
 ROOT = Path(__file__).parents[2]
 WORKERS = ROOT / "tests" / "workers"
 
-# "native" watches the kernel's descriptor, "native-timer" steps it by a timer.
+# "native" watches the kernel's descriptor, "native-timer" steps it by a timer; the rows of uvloop
+# run on a loop of that kind.
 BACKENDS: dict[str, dict[str, Any]] = {
     "native": {"backend": "native"},
+    "native-uvloop": {"backend": "native"},
     "native-timer": {"backend": "native", "native": NativeOptions(force_timer=True)},
     "subprocess": {"backend": "subprocess"},
     # Its engine is a fake, its program and its workers are real: see test_docker.py for the rest.
@@ -69,6 +78,16 @@ def backend_arguments(backend: str, request: pytest.FixtureRequest) -> dict[str,
         return BACKENDS[backend]
     engine = request.getfixturevalue("fake_engine")
     return {**BACKENDS[backend], "docker": DockerOptions("image", engine_path=str(engine))}
+@pytest.fixture(autouse=True)
+def loop_of_the_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the loop of a test uvloop's where its backend asks for that."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is None or not str(callspec.params.get("backend")).endswith("-uvloop"):
+        return
+    if uvloop is None:
+        pytest.skip("uvloop is not installed")
+    # The runner of asyncio, which pytest-asyncio takes in all its versions, makes its loop with it.
+    monkeypatch.setattr(asyncio.events, "new_event_loop", uvloop.new_event_loop)
 
 
 @pytest_asyncio.fixture

@@ -11,13 +11,6 @@ import pytest
 
 from stdiobus import AsyncStdioBus, BusConfig, InvalidStateError, TransportError
 
-try:
-    import uvloop
-except ImportError:
-    uvloop = None
-else:
-    uvloop.new_event_loop().close()  # it opens a pipe once per process, which the guard would see
-
 
 class LoopWithoutReaders(asyncio.SelectorEventLoop):
     """A loop that watches no descriptors for its users, as asyncio's own on some platforms."""
@@ -44,10 +37,16 @@ def test_native_bus_works_on_a_loop_that_cannot_watch_descriptors(pool):
     assert run(LoopWithoutReaders(), echo_once([pool("echo_worker.py")], "native")) == list(range(100))
 
 
-@pytest.mark.skipif(uvloop is None, reason="uvloop is not installed")
 @pytest.mark.parametrize("backend_name", ["native", "subprocess"])
 def test_bus_works_on_uvloop(pool, backend_name):
+    uvloop = pytest.importorskip("uvloop")
     assert run(uvloop.new_event_loop(), echo_once([pool("echo_worker.py")], backend_name)) == list(range(100))
+
+
+async def test_every_row_runs_on_the_loop_that_it_names(make_bus, pool, backend):
+    await make_bus(pool("echo_worker.py"))
+    kind = type(asyncio.get_running_loop()).__module__.split(".")[0]
+    assert kind == ("uvloop" if backend == "native-uvloop" else "asyncio")
 
 
 @pytest.mark.parametrize("backend_name", ["native", "subprocess"])
