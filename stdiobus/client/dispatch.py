@@ -242,14 +242,19 @@ class Dispatcher:
         Raises:
             StdioBusError: The bus refuses it, or has ended.
         """
+        attaching = asyncio.ensure_future(self._attach(pool, protocol, function))
+        try:
+            return await asyncio.shield(attaching)
+        except asyncio.CancelledError:
+            # It may be a worker already, with requests: it is through with them before it goes.
+            attaching.add_done_callback(_close_attached)
+            raise
+
+    async def _attach(self, pool: str, protocol: str, function: WorkerFunction) -> EmbeddedWorker:
         waiting: list[tuple[int, Mapping[str, Any]]] = []
         self._attaching.append(waiting)
-        attached = asyncio.ensure_future(self.order("stdio_bus/attach", {"pool": pool}))
         try:
-            number = (await asyncio.shield(attached))["worker"]
-        except asyncio.CancelledError:
-            attached.add_done_callback(self._undo_attach)
-            raise
+            number = (await self.order("stdio_bus/attach", {"pool": pool}))["worker"]
         finally:
             self._attaching.remove(waiting)
         worker = EmbeddedWorker(pool, protocol, number, function, self._transmit, self._detach)
@@ -306,10 +311,6 @@ class Dispatcher:
     def _transmit(self, worker: int, message: bytes) -> None:
         if self.closed is None:
             self._queue(_FROM_WORKER % worker + message + b"}}\n")
-
-    def _undo_attach(self, attached: asyncio.Future[Any]) -> None:
-        if not attached.cancelled() and attached.exception() is None:
-            self._detach(attached.result()["worker"])
 
     def _detach(self, worker: int) -> None:
         if self.closed is None:
@@ -424,3 +425,8 @@ class Dispatcher:
                 {"method": pending.method, "pool": pending.pool, "limit": self._backlog_limit},
             ),
         )
+
+
+def _close_attached(attaching: asyncio.Future[EmbeddedWorker]) -> None:
+    if not attaching.cancelled() and attaching.exception() is None:
+        attaching.result().close()

@@ -9,6 +9,7 @@ import pytest
 
 from stdiobus import (
     BusConfig,
+    EmbeddedWorker,
     InvalidArgumentError,
     NegotiationFailedError,
     PoolConfig,
@@ -48,6 +49,24 @@ async def test_function_of_this_process_serves_a_pool(make_bus):
     sums = await asyncio.gather(*(bus.request("calc", {"a": n, "b": n}, method="add") for n in range(500)))
     assert sums == [2 * n for n in range(500)]
     assert successor.worker_id != worker.worker_id
+
+
+async def test_worker_whose_adding_is_cancelled_is_through_with_what_it_got(make_bus, eventually):
+    bus = await make_bus(CALC)
+    for turns in range(12):
+        waiting = asyncio.ensure_future(bus.request("calc", {"a": 1, "b": 2}, method="add", timeout_ms=20000))
+        adding = asyncio.ensure_future(bus.add_worker("calc", serve))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        adding.cancel()
+        outcome = (await asyncio.gather(adding, return_exceptions=True))[0]
+        assert outcome is None or isinstance(outcome, (asyncio.CancelledError, EmbeddedWorker))
+        if not isinstance(outcome, EmbeddedWorker):
+            await eventually(lambda: not bus.get_workers())
+            outcome = await bus.add_worker("calc", serve)
+        assert await waiting == 3
+        outcome.close()
+        await eventually(lambda: not bus.get_workers())
 
 
 async def test_handler_answers_what_a_worker_asks(make_bus):
