@@ -473,6 +473,7 @@ class _LoopThread:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._running = True
+        self._calls: set[_Call] = set()
         # A daemon, because the interpreter waits for other threads before it lets
         # finalizers end the bus.
         self._thread = threading.Thread(target=self._main, name="stdiobus", daemon=True)
@@ -496,14 +497,21 @@ class _LoopThread:
             raise InvalidStateError(
                 "a callback of the bus called the bus and would wait for itself; call it from another thread"
             )
-        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        call = _Call(self._loop, lambda: function(*args, **kwargs))
+        self._calls.add(call)
         try:
-            return future.result()
+            call.submit()
+            return call.outcome.result()  # type: ignore[no-any-return]
         except concurrent.futures.CancelledError:
+            if not call.started:  # the loop ended before it came to it
+                self._thread.join(_JOIN_SEC)
+                return _at_once(function(*args, **kwargs))
             raise TransportError("the bus was destroyed before the call was through") from None
         except BaseException:
-            future.cancel()  # Ctrl-C, say: the call must not go on without its caller
+            call.cancel()  # Ctrl-C, say: the call must not go on without its caller
             raise
+        finally:
+            self._calls.discard(call)
 
     def close(self) -> None:
         """Destroys the bus and ends the thread.  Idempotent, from any thread."""
@@ -522,6 +530,8 @@ class _LoopThread:
             self._loop.run_until_complete(self._finish())
         finally:
             self._loop.close()
+            for call in tuple(self._calls):
+                call.outcome.cancel()  # what came after the loop's last turn
 
     async def _finish(self) -> None:
         self._bus.destroy()
@@ -533,3 +543,57 @@ class _LoopThread:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+
+class _Call:
+    """One call on its way from a thread to the loop and back.
+
+    Its coroutine is made on the loop: what interrupts the calling thread can then not come
+    between the making and the start of it.
+
+    Attributes:
+        outcome: Its result or exception; cancelled when the loop ended first.
+        started: Whether the loop came to it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self.outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.started = False
+        self._loop = loop
+        self._make = make
+        self._task: asyncio.Task[Any] | None = None
+
+    def submit(self) -> None:
+        """Sends it to the loop; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._start)
+        except RuntimeError:  # the loop is closed
+            self.outcome.cancel()
+
+    def cancel(self) -> None:
+        """Ends it; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so it has ended
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _start(self) -> None:
+        self.started = True
+        try:
+            self._task = self._loop.create_task(self._make())
+        except TypeError as error:  # arguments that the function does not have
+            self.outcome.set_exception(error)
+            return
+        self._task.add_done_callback(self._through)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _through(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self.outcome.cancel()
+            return
+        error = task.exception()
+        if error is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
