@@ -358,9 +358,7 @@ class AsyncStdioBus:
         options: RequestOptions | None,
         streaming: bool,
     ) -> Pending:
-        dispatcher = self._live
-        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
-            raise self._unusable("request")
+        dispatcher = self._usable("request")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
@@ -607,7 +605,12 @@ class AsyncStdioBus:
 
     def _usable(self, what: str) -> Dispatcher:
         dispatcher = self._live
-        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
+        if (
+            dispatcher is None
+            or dispatcher.closed is not None
+            or _current_thread() != self._thread
+            or dispatcher.loop.is_closed()
+        ):
             raise self._unusable(what)
         return dispatcher
 
@@ -626,6 +629,10 @@ class AsyncStdioBus:
             return InvalidStateError(f"{what}: the bus is {self._state.name.lower()}; {remedy}")
         if self._live.closed is not None:
             return ended(self._live.closed, what, None)
+        if self._live.loop.is_closed():
+            return InvalidStateError(
+                f"{what}: the event loop that this bus was started on is closed; make a new bus"
+            )
         return self._wrong_thread(what)
 
     def _wrong_thread(self, what: str) -> StdioBusError:
