@@ -120,12 +120,18 @@ class AsyncStdioBus:
             UnavailableError: No backend works here, or the workers of a pool cannot be
                 started; the message has the reason and the last lines of their stderr.
             InvalidStateError: The bus was stopped before.
+            TransportError: It was started on another thread.
         """
+        if self._forked_from is not None:
+            raise self._unusable("start")
         if self._state is BusState.STARTING and self._changing is not None:
+            if _current_thread() != self._thread:
+                raise self._wrong_thread("start")
             await asyncio.wait({self._changing})
-        if self._state is BusState.RUNNING and self._forked_from is None:
+        if self._state is BusState.RUNNING:
+            self._usable("start")
             return
-        if self._state is not BusState.CREATED or self._forked_from is not None:
+        if self._state is not BusState.CREATED:
             raise self._unusable("start")
         self._state = BusState.STARTING
         self._changing = asyncio.get_running_loop().create_future()
@@ -188,14 +194,14 @@ class AsyncStdioBus:
             refuse("timeout_sec", "must be a number of seconds, 0 or more")
         if self._forked_from is not None:
             raise self._unusable("stop")
-        if self._state is BusState.STOPPING and self._changing is not None:
-            await asyncio.wait({self._changing})
-            return
-        if self._state is not BusState.RUNNING or self._dispatcher is None:
+        if self._state not in (BusState.RUNNING, BusState.STOPPING) or self._dispatcher is None:
             self.destroy()
             return
         if self._dispatcher.loop is not asyncio.get_running_loop():
             self.destroy()  # its own loop is gone, and nothing can be awaited there
+            return
+        if self._state is BusState.STOPPING and self._changing is not None:
+            await asyncio.wait({self._changing})
             return
         self._live = None
         self._state = BusState.STOPPING
@@ -497,7 +503,13 @@ class AsyncStdioBus:
         return self.subscribe(overflow_policy=policies[overflow], max_queue=max_queue)
 
     def unsubscribe(self, subscription: NotificationSubscription) -> None:
-        """Ends a subscription; what is buffered is still delivered.  Idempotent."""
+        """Ends a subscription; what is buffered is still delivered.  Idempotent.
+
+        Raises:
+            TransportError: Called from another thread while the loop of the bus runs.
+        """
+        if self._live is not None and self._live.loop.is_running() and _current_thread() != self._thread:
+            raise self._wrong_thread("unsubscribe")
         self._listeners.remove(subscription)
 
     def on_message(self, callback: _Line) -> _Line:
@@ -597,9 +609,17 @@ class AsyncStdioBus:
         return backend.client_count() if backend is not None else 0
 
     def _backend(self) -> Backend | None:
-        """The backend, once it can be asked."""
+        """The backend, once it can be asked.
+
+        Raises:
+            TransportError: Called from another thread while the loop of the bus runs.
+        """
         dispatcher = self._dispatcher
-        return dispatcher.backend if dispatcher is not None and dispatcher.backend_started else None
+        if dispatcher is None or not dispatcher.backend_started:
+            return None
+        if _current_thread() != self._thread and dispatcher.loop.is_running():
+            raise self._wrong_thread("asking for workers or numbers")
+        return dispatcher.backend
 
     # ---- Why not
 

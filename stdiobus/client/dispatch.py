@@ -8,7 +8,9 @@ to the futures, streams and listeners that wait for it.  The life of the bus is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
@@ -79,6 +81,7 @@ class Dispatcher:
         self.closed: StdioBusError | None = None
         self._config = config
         self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._listeners = listeners
         self._handlers = handlers
         self._embedded: dict[int, EmbeddedWorker] = {}
@@ -309,12 +312,20 @@ class Dispatcher:
         )
 
     def _transmit(self, worker: int, message: bytes) -> None:
-        if self.closed is None:
-            self._queue(_FROM_WORKER % worker + message + b"}}\n")
+        self._queue_from_anywhere(_FROM_WORKER % worker + message + b"}}\n")
 
     def _detach(self, worker: int) -> None:
-        if self.closed is None:
-            self._queue(b'{"jsonrpc":"2.0","method":"stdio_bus/detach","params":{"worker":%d}}\n' % worker)
+        self._queue_from_anywhere(
+            b'{"jsonrpc":"2.0","method":"stdio_bus/detach","params":{"worker":%d}}\n' % worker
+        )
+
+    def _queue_from_anywhere(self, line: bytes) -> None:
+        # Functions that serve a pool may run in threads, those of `StdioBus` always do.
+        if threading.get_ident() == self._thread:
+            self._answer(line)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the bus with it
+                self.loop.call_soon_threadsafe(self._answer, line)
 
     def _answer(self, line: bytes) -> None:
         if self.closed is None:

@@ -167,8 +167,16 @@ def test_sync_bus_has_the_same():
         assert bus.connect().session_id == bus.agent_session_id
         assert (worker.pool, worker.worker_id) == ("calc", bus.pool("calc").workers()[0].worker_id)
         worker.close()
-        worker = bus.add_worker("calc", lambda method, params, context: [method])
-        assert bus.request("calc", method="anything") == ["anything"]
+
+        def in_a_thread(method, params, context):
+            for part in ("a", "b"):
+                context.chunk(part)
+            return {"method": method}
+
+        loop = bus._thread._loop
+        loop.call_soon_threadsafe(loop.set_debug, True)  # refuses what is not fit for threads
+        worker = bus.add_worker("calc", in_a_thread)
+        assert bus.request("calc", method="anything") == {"method": "anything", "text": "ab"}
 
 
 FLOOD = r"""
