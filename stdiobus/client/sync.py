@@ -8,7 +8,6 @@ caller only.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import inspect
 import os
@@ -45,6 +44,8 @@ _Handler = TypeVar("_Handler", bound=Handler)
 _Worker = TypeVar("_Worker", bound=WorkerCallback)
 
 _JOIN_SEC = 10.0
+_LOOK_SEC = 0.5
+"""How often the main thread looks for Ctrl-C while it waits."""
 _NOT_RUNNING = "the bus is not running: call start() first, or use it as a context manager"
 
 
@@ -501,8 +502,8 @@ class _LoopThread:
         self._calls.add(call)
         try:
             call.submit()
-            return call.outcome.result()  # type: ignore[no-any-return]
-        except concurrent.futures.CancelledError:
+            return call.result()  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
             if not call.started:  # the loop ended before it came to it
                 self._thread.join(_JOIN_SEC)
                 return _at_once(function(*args, **kwargs))
@@ -531,7 +532,7 @@ class _LoopThread:
         finally:
             self._loop.close()
             for call in tuple(self._calls):
-                call.outcome.cancel()  # what came after the loop's last turn
+                call.end(asyncio.CancelledError())  # what came after the loop's last turn
 
     async def _finish(self) -> None:
         self._bus.destroy()
@@ -548,52 +549,71 @@ class _LoopThread:
 class _Call:
     """One call on its way from a thread to the loop and back.
 
-    Its coroutine is made on the loop: what interrupts the calling thread can then not come
-    between the making and the start of it.
+    Fit for a thread that Ctrl-C may interrupt at any point.  The coroutine is made on the
+    loop, so that nothing comes between the making and the start of it.  The caller waits
+    with a bare lock that is acquired in one step: interrupted in a condition, as that of
+    ``concurrent.futures``, it could keep the loop's thread out for ever.
 
     Attributes:
-        outcome: Its result or exception; cancelled when the loop ended first.
         started: Whether the loop came to it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self.outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self.started = False
         self._loop = loop
         self._make = make
         self._task: asyncio.Task[Any] | None = None
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._outcome: tuple[Any, BaseException | None] | None = None
 
     def submit(self) -> None:
-        """Sends it to the loop; from any thread."""
+        """Sends it to the loop; from any thread.
+
+        Raises:
+            CancelledError: The loop is closed.
+        """
         try:
             self._loop.call_soon_threadsafe(self._start)
-        except RuntimeError:  # the loop is closed
-            self.outcome.cancel()
+        except RuntimeError:
+            raise asyncio.CancelledError from None
+
+    def result(self) -> Any:
+        """Waits for its end; returns or raises its outcome, `CancelledError` where the loop ended first."""
+        # A signal that comes just before the main thread falls asleep does not wake it.
+        longest = _LOOK_SEC if threading.current_thread() is threading.main_thread() else -1
+        while not self._running.acquire(timeout=longest):
+            continue
+        assert self._outcome is not None
+        result, error = self._outcome
+        if error is not None:
+            raise error
+        return result
 
     def cancel(self) -> None:
-        """Ends it; from any thread."""
+        """Gives it up; from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, so it has ended
             self._loop.call_soon_threadsafe(self._cancel)
+
+    def end(self, error: BaseException | None, result: Any = None) -> None:
+        """Sets its outcome, once; on the loop's thread."""
+        if self._outcome is None:
+            self._outcome = (result, error)
+            self._running.release()
 
     def _start(self) -> None:
         self.started = True
         try:
             self._task = self._loop.create_task(self._make())
         except TypeError as error:  # arguments that the function does not have
-            self.outcome.set_exception(error)
-            return
-        self._task.add_done_callback(self._through)
+            self.end(error)
+        else:
+            self._task.add_done_callback(self._through)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     def _through(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self.outcome.cancel()
-            return
-        error = task.exception()
-        if error is not None:
-            self.outcome.set_exception(error)
-        else:
-            self.outcome.set_result(task.result())
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self.end(error, None if error is not None else task.result())

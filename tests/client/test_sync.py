@@ -10,6 +10,7 @@ import time
 import pytest
 
 from stdiobus import InvalidStateError, RemoteError, StdioBus, TimeoutError, TransportError
+from stdiobus.client import sync
 
 
 @pytest.fixture
@@ -164,16 +165,13 @@ def test_garbage_bus_ends_its_thread_and_backend(echo, config):
 
 
 def test_interrupted_call_is_cancelled(sync_bus, echo, monkeypatch):
-    import concurrent.futures
-
-    real = concurrent.futures.Future.result
-
-    def interrupted(self, timeout=None):
-        monkeypatch.setattr(concurrent.futures.Future, "result", real)
-        time.sleep(0.05)
+    def interrupted(call):
+        monkeypatch.undo()
+        while not call.started:
+            time.sleep(0.001)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(concurrent.futures.Future, "result", interrupted)
+    monkeypatch.setattr(sync._Call, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sync_bus.request("hold")
     sync_bus.request("m")
