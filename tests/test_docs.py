@@ -25,7 +25,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
@@ -140,11 +139,12 @@ def check_command(line: str) -> None:
         for extra in re.findall(r"stdiobus\[(.*?)\]", line):
             assert set(extra.split(",")) <= set(extras), line
         return
-    program = str(ROOT / words[0]) if words[0].startswith("scripts/") else shutil.which(words[0])
-    assert program, f"{words[0]} is no command: {line}"
-    options = [word for word in words[1:] if word.startswith("--")]
-    if options:
-        run = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run(["sh", "-c", 'command -v "$0"', words[0]], cwd=ROOT, capture_output=True)
+    assert found.returncode == 0, f"{words[0]} is no command: {line}"
+    if words[0] == "stdio_bus" or words[0].startswith("scripts/"):
+        run = subprocess.run([words[0], "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        options = [word for word in words[1:] if word.startswith("--")]
+        assert run.returncode == 0, run.stderr
         assert all(option in run.stdout for option in options), line
 
 

@@ -98,6 +98,9 @@ class MemoryCall:
         In a pool of MCP servers it is progress, which only a streamed request asks for: as
         from a real server, nothing is sent for others.
 
+        Args:
+            text: The part.
+
         Raises:
             InvalidStateError: The profile has no chunks.
         """
@@ -117,11 +120,24 @@ class MemoryCall:
         self.notify(row.method, {**session, "update": update})
 
     def notify(self, method: str, params: Any = None) -> None:
-        """Sends a notification from this worker, in this call's session."""
+        """Sends a notification from this worker, in this call's session.
+
+        Args:
+            method: Its method.
+            params: Its params, ``None`` for none.
+        """
         self._backend.notify(self.pool, method, params, worker_id=self.worker_id, session_id=self.session_id)
 
     async def ask(self, method: str, params: Any = None) -> Any:
-        """Sends a request from this worker; see `MemoryBackend.ask`."""
+        """Sends a request from this worker and returns the client's result.
+
+        Args:
+            method: Its method.
+            params: Its params, ``None`` for none.
+
+        Raises:
+            RemoteError: The client answered with an error.
+        """
         return await self._backend.ask(self.pool, method, params, worker_id=self.worker_id)
 
 
@@ -210,7 +226,13 @@ class MemoryBackend(Backend):
         return None
 
     def refuse(self, pool: str, reason: str, *, stderr_tail: str = "") -> None:
-        """Lets the workers of a pool fail to start; call it before the bus starts."""
+        """Lets the workers of a pool fail to start; call it before the bus starts.
+
+        Args:
+            pool: The pool.
+            reason: Why, one sentence.
+            stderr_tail: What they said last.
+        """
         self._refused[pool] = (reason, stderr_tail)
 
     def notify(
@@ -222,7 +244,15 @@ class MemoryBackend(Backend):
         worker_id: int | None = None,
         session_id: str | None = None,
     ) -> None:
-        """Sends a notification from a worker of the pool, by default its first that runs."""
+        """Sends a notification from a worker.
+
+        Args:
+            pool: The pool of the worker.
+            method: The method.
+            params: The params, ``None`` for none.
+            worker_id: The worker, by default the first of the pool that runs.
+            session_id: The session it is for, ``None`` for none.
+        """
         session = {} if session_id is None else {"sessionId": session_id}
         self._post(self._say, self._find(pool, worker_id), _line({**_call(method, params), **session}))
 
@@ -230,6 +260,12 @@ class MemoryBackend(Backend):
         """Sends a request from a worker of the pool; returns the client's result.
 
         To be awaited on the loop of the bus, by a handler for example.
+
+        Args:
+            pool: The pool of the worker.
+            method: The method.
+            params: The params, ``None`` for none.
+            worker_id: The worker, by default the first of the pool that runs.
 
         Raises:
             RemoteError: The client answered with an error.

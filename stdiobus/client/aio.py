@@ -152,7 +152,14 @@ class AsyncStdioBus:
             self._changing.set_result(None)
 
     async def connect(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
-        """`start`, then `hello`; arguments and errors are theirs."""
+        """`start`, then `hello`; arguments and errors are theirs.
+
+        Args:
+            params: As in `hello`.
+
+        Returns:
+            What the bus answers.
+        """
         await self.start()
         return await self.hello(params)
 
@@ -161,6 +168,9 @@ class AsyncStdioBus:
 
         Args:
             params: What to say of this client; a mapping is sent as it is.
+
+        Returns:
+            What the bus answers.
 
         Raises:
             NegotiationFailedError: The bus speaks another version of these methods, or
@@ -175,10 +185,10 @@ class AsyncStdioBus:
         return result
 
     async def stop(self, timeout_sec: float = 30.0) -> None:
-        """Ends every pending request with `TransportError` and the workers in order.
+        """Ends every pending request with `TransportError` and the workers in order.  Idempotent.
 
         Args:
-            timeout_sec: After this many seconds workers that remain are killed.  Idempotent.
+            timeout_sec: After this many seconds workers that remain are killed.
 
         Raises:
             InvalidArgumentError: ``timeout_sec`` is not a number of seconds.
@@ -293,9 +303,17 @@ class AsyncStdioBus:
     ) -> AsyncIterator[StreamEvent]:
         """Sends a request and returns an iterator: CHUNK events, then exactly one RESULT.
 
-        The request is on its way when this returns.  Leaving the loop early cancels it.
-        Arguments and errors are those of `request`; errors are raised by the iteration,
-        after the chunks that had arrived.
+        The request is on its way when this returns.  Leaving the loop early cancels it, once
+        the iterator is closed (``contextlib.aclosing``) or garbage.  Arguments and errors as in
+        `request`; errors are raised by the iteration, after the chunks that had arrived.
+
+        Returns:
+            An async iterator, for one consumer.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus does not run.
+            TransportError: Called from another thread.
         """
         pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, True)
         dispatcher = self._live
@@ -312,7 +330,16 @@ class AsyncStdioBus:
         session_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> None:
-        """Sends a notification; arguments as in `request`."""
+        """Sends a notification; arguments as in `request`.
+
+        It returns when the message has been handed over; nothing tells what became of it.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus does not run.
+            ResourceExhaustedError: Too much waits already; retry later.
+            TransportError: Called from another thread.
+        """
         dispatcher = self._usable("notify")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
@@ -382,6 +409,9 @@ class AsyncStdioBus:
     def pool(self, id: str) -> PoolHandle:
         """A handle on one pool: its calls, its subscriptions, its workers.
 
+        Args:
+            id: The pool.
+
         Raises:
             InvalidArgumentError: The configuration has no such pool.
         """
@@ -431,7 +461,12 @@ class AsyncStdioBus:
         """Replaces every process of a pool, one at a time; nothing is lost.
 
         A worker ends when its successor is ready and what was under way on it is through.
-        Errors as in `scale_pool`; what is left of the old workers then goes on.
+
+        Args:
+            pool: The pool.
+
+        Raises:
+            StdioBusError: As in `scale_pool`; what is left of the old workers then goes on.
         """
         self._targets.check(pool)
         await self._usable("restart_pool").restart(pool)
@@ -478,8 +513,15 @@ class AsyncStdioBus:
         Args:
             pool: Only those of this pool.
             overflow_policy: What happens to notifications that find the queue full.
-            max_queue: How many may wait.
+            max_queue: How many may wait, 1 or more.
             methods: Only these methods.
+
+        Returns:
+            An async iterator of notifications, to be read on the loop of the bus.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus has ended.
         """
         if pool is not None:
             self._targets.check(pool)
@@ -492,20 +534,34 @@ class AsyncStdioBus:
     def subscribe_notifications(
         self, *, max_queue: int = 256, overflow: str = "drop"
     ) -> NotificationSubscription:
-        """The older spelling: ``overflow`` is ``drop`` (DROP_NEWEST) or ``close`` (CLOSE)."""
+        """The older spelling of `subscribe`, for all pools and methods.
+
+        Args:
+            max_queue: How many may wait, 1 or more.
+            overflow: ``drop`` (DROP_NEWEST) or ``close`` (CLOSE).
+        """
         policies = {"drop": OverflowPolicy.DROP_NEWEST, "close": OverflowPolicy.CLOSE}
         if overflow not in policies:
             refuse("overflow", f"must be one of {', '.join(policies)}")
         return self.subscribe(overflow_policy=policies[overflow], max_queue=max_queue)
 
     def unsubscribe(self, subscription: NotificationSubscription) -> None:
-        """Ends a subscription; what is buffered is still delivered.  Idempotent."""
+        """Ends a subscription; what is buffered is still delivered.  Idempotent.
+
+        Args:
+            subscription: What `subscribe` returned.
+        """
         self._listeners.remove(subscription)
 
     def on_message(self, callback: _Line) -> _Line:
         """Calls back with every incoming line, as text; usable as a decorator.
 
-        The callback runs on the loop.  An exception in it is logged and stops nobody.
+        Args:
+            callback: Called on the loop with the line, a ``str`` without its newline.  It must
+                not block; an exception in it is logged and stops nobody.
+
+        Returns:
+            The callback.
         """
         self._listeners.on_message.append(callback)
         return callback
