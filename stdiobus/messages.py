@@ -278,8 +278,8 @@ class BusStats:
     Attributes:
         messages_in: Messages from clients.
         messages_out: Messages to clients.
-        bytes_in: Their bytes, newlines included.
-        bytes_out: Likewise.
+        bytes_in: Bytes of the former, newlines not counted.
+        bytes_out: Bytes of the latter.
         worker_restarts: How often a worker was started again after it had died.
         routing_errors: Messages without a destination.
         client_connects: External clients that have come.

@@ -22,6 +22,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import json
+import logging
 import os
 import re
 import shlex
@@ -53,7 +54,8 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    found = []
+    found: list[Block] = []
+    lines: list[str] = []
     reason = opened = None
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fence = re.fullmatch(r'```(\w*)(?: title="([^"]+)")?', line)
@@ -65,7 +67,8 @@ def blocks(page: Path) -> list[Block]:
                 lines.append(line)
         elif line.lstrip().startswith("```"):
             assert fence, f"{page.name}:{number}: not a fence that this test understands: {line}"
-            opened, lines = Block(number, fence[1], fence[2], reason, ""), []
+            opened = Block(number, fence[1], fence[2], reason, "")
+            lines.clear()
         elif line.startswith("<!-- not run: "):
             reason = line[len("<!-- not run: ") : -len(" -->")]
         elif line:
@@ -158,7 +161,10 @@ def reader(request, tmp_path, monkeypatch, capsys):
     if page.name in NEEDS and importlib.util.find_spec(NEEDS[page.name]) is None:
         pytest.skip(f"{page.name} needs {NEEDS[page.name]}")
     reader = Reader(page, tmp_path, capsys)
+    logger = logging.getLogger("stdiobus")
+    level = logger.level
     yield reader
+    logger.setLevel(level)
     reader.loop.run_until_complete(reader.loop.shutdown_asyncgens())
     reader.loop.close()
 
