@@ -139,7 +139,7 @@ def check_command(line: str) -> None:
         return
     if words[:2] == ["pip", "install"]:
         extras = importlib.metadata.metadata("stdiobus").get_all("Provides-Extra") or []
-        for extra in re.findall(r"stdiobus\[(.*?)\]", line):
+        for extra in re.findall(r"\[(.*?)\]", line):
             assert set(extra.split(",")) <= set(extras), line
         return
     found = subprocess.run(["sh", "-c", 'command -v "$0"', words[0]], cwd=ROOT, capture_output=True)
