@@ -34,19 +34,17 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from .messages import (
-        AuditEvent,
         BackendMode,
         BusState,
         BusStats,
-        Identity,
         ListenMode,
         OverflowPolicy,
-        RequestOptions,
         StreamEvent,
         StreamEventType,
         WorkerEvent,
         WorkerInfo,
     )
+    from .options import AuditEvent, Identity, RequestOptions
 
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
@@ -71,19 +69,17 @@ _MODULES = {
         "UnavailableError",
     ),
     "messages": (
-        "AuditEvent",
         "BackendMode",
         "BusState",
         "BusStats",
-        "Identity",
         "ListenMode",
         "OverflowPolicy",
-        "RequestOptions",
         "StreamEvent",
         "StreamEventType",
         "WorkerEvent",
         "WorkerInfo",
     ),
+    "options": ("AuditEvent", "Identity", "RequestOptions"),
 }
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,6 +1,6 @@
 """Everything a user configures about a bus, and its validation.
 
-Options of a single call are in ``messages.py``.  The rules and the wording of the errors
+Options of a single call are in ``options.py``.  The rules and the wording of the errors
 are the kernel's: a wrong configuration is refused with the same text whether Python or
 the kernel reads it.  Validation works on the plain JSON document, so there is one set of
 rules for documents and for the classes below; nothing here reads the environment.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from .errors import InvalidArgumentError
 from .messages import ListenMode
+from .values import Value
 
 if TYPE_CHECKING:
     from .mcp_config import InputCallback
@@ -25,8 +26,8 @@ __all__ = ["BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "Subproce
 PROTOCOLS = ("stdiobus", "jsonrpc", "mcp", "mcp-stateless", "acp")
 
 
-@dataclass(frozen=True)
-class PoolConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class PoolConfig(Value):
     """A named set of identical workers.
 
     Attributes:
@@ -69,8 +70,8 @@ class PoolConfig:
 _LOCAL = ("timeout_ms", "metadata")
 
 
-@dataclass(frozen=True)
-class LimitsConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class LimitsConfig(Value):
     """Bounds of the whole bus; sizes in bytes."""
 
     max_input_buffer: int = 10 * 1024 * 1024
@@ -83,8 +84,8 @@ class LimitsConfig:
     max_sessions: int = 100_000
 
 
-@dataclass(frozen=True)
-class BusConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class BusConfig(Value):
     """The pools of a bus and its limits; validated on construction.
 
     Args:
@@ -196,8 +197,8 @@ class BusConfig:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class NativeOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class NativeOptions(Value):
     """Options of the native backend.
 
     Attributes:
@@ -231,8 +232,8 @@ class NativeOptions:
             _text()("native.unix_path", self.unix_path)
 
 
-@dataclass(frozen=True)
-class SubprocessOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class SubprocessOptions(Value):
     """Options of the subprocess backend.
 
     Attributes:

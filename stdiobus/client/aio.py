@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
@@ -28,7 +28,6 @@ from ..messages import (
     BusStats,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
     StreamEvent,
     WorkerInfo,
 )
@@ -40,6 +39,9 @@ from .dispatch import Dispatcher
 from .listeners import LineCallback, Listeners, WorkerCallback
 from .streaming import ResponseStream
 from .subscriptions import NotificationSubscription
+
+if TYPE_CHECKING:
+    from ..options import RequestOptions
 
 _Line = TypeVar("_Line", bound=LineCallback)
 _Worker = TypeVar("_Worker", bound=WorkerCallback)

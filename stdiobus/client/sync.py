@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ..backends.base import Backend
 from ..config import BusConfig, NativeOptions, SubprocessOptions
@@ -24,7 +24,6 @@ from ..messages import (
     BusStats,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
     StreamEvent,
     WorkerInfo,
 )
@@ -32,6 +31,9 @@ from .aio import AsyncStdioBus
 from .listeners import LineCallback, WorkerCallback
 from .streaming import ResponseStream
 from .subscriptions import Notification, NotificationSubscription
+
+if TYPE_CHECKING:
+    from ..options import RequestOptions
 
 _T = TypeVar("_T")
 _Line = TypeVar("_Line", bound=LineCallback)
