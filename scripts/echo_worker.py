@@ -1,6 +1,7 @@
 """The fast echo worker of tests and benchmarks, compiled into `.cache`.
 
-Here: compiling tests/workers/echo_worker.c with whatever compiler is at hand, once.
+Here: compiling tests/workers/echo_worker.c with whatever compiler is at hand, once; and, with
+zig, statically for images.
 Not here: what it does (its own first lines).
 """
 
@@ -43,3 +44,26 @@ def build() -> Path:
     subprocess.run([*command, "-std=c11", "-O2", str(SOURCE), "-o", str(built)], check=True, env=environment)
     os.replace(built, _PROGRAM)
     return _PROGRAM
+
+
+def build_static(target: targets.Target) -> Path:
+    """Return the worker for an image: static, for the processor of a musl row.
+
+    Raises:
+        zig_tool.ZigError: zig cannot be installed, or refuses it.
+    """
+    program = targets.CACHE / f"echo_worker.{target.program}"
+    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+        return program
+    targets.CACHE.mkdir(exist_ok=True)
+    built = program.with_name(f"{program.name}.{os.getpid()}")
+    arguments = ["-std=c11", "-O2", "-static", "-s", str(SOURCE), "-o", str(built)]
+    system, here = kernel_tests.system_compiler(), targets.host()
+    native = (
+        system is not None and here is not None and (here.os, here.machine) == (target.os, target.machine)
+    )
+    # The system's compiler has its libc at hand; zig would have to build one first.
+    if not native or subprocess.run([*shlex.split(system or ""), *arguments]).returncode != 0:
+        zig_tool.run(zig_tool.install(), ["cc", "-target", target.zig, *arguments], targets.CACHE / "zig")
+    os.replace(built, program)
+    return program

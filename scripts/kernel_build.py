@@ -32,7 +32,7 @@ class Recipe:
     Attributes:
         compile: One command per object, independent of each other.
         archive: Objects to the archive.
-        program: Program source and the archive to the program.
+        program: The program's sources and the archive to the program.
     """
 
     def __init__(self, target: targets.Target, root: Path) -> None:
@@ -46,7 +46,8 @@ class Recipe:
         self.archive = ["ar", "rcsD", self.archive_file, *objects]
         self.program_file = f"{self.work}/stdio_bus"
         link = ["-fPIE", "-pie", *_PROGRAM_LINK_FLAGS[target.libc]]
-        self.program = [*cc, *link, targets.PROGRAM_SOURCE, self.archive_file, "-o", self.program_file]
+        program = [*targets.program_sources(root), self.archive_file]
+        self.program = [*cc, *link, *program, "-o", self.program_file]
 
     def commands(self) -> list[list[str]]:
         """Return every command, in order."""

@@ -26,7 +26,7 @@ def input_hash(target: targets.Target, root: Path) -> str:
     headers = [name for name in headers if name.startswith(("kernel/src/", "kernel/include/", "kernel/cli/"))]
     digest = hashlib.sha256()
     digest.update(json.dumps([targets.ZIG_VERSION, Recipe(target, root).commands()]).encode())
-    for name in [*headers, *targets.sources(root, target.os), targets.PROGRAM_SOURCE]:
+    for name in [*headers, *targets.sources(root, target.os), *targets.program_sources(root)]:
         content = (root / name).read_bytes()
         digest.update(f"\n{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()

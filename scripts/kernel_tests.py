@@ -35,6 +35,15 @@ SANITIZE = (
     "-fno-omit-frame-pointer",
 )
 _PLAIN = ("-fno-sanitize=undefined", "-UNDEBUG")
+# What a child does between fork and exec is left out: it has the parent's memory.
+_VALGRIND = (
+    "valgrind",
+    "-q",
+    "--leak-check=full",
+    "--track-fds=yes",
+    "--child-silent-after-fork=yes",
+    "--error-exitcode=9",
+)
 
 
 class KernelTestError(Exception):
@@ -43,11 +52,12 @@ class KernelTestError(Exception):
 
 @dataclass(frozen=True)
 class Compiler:
-    """How to compile a test: command, flags of its own, and what to call it."""
+    """How to compile a test: command, flags of its own, what to call it; and what runs it."""
 
     command: list[str]
     flags: tuple[str, ...]
     description: str
+    runner: tuple[str, ...] = ()
 
 
 def system_compiler() -> Optional[str]:
@@ -73,6 +83,18 @@ def choose_compiler() -> Compiler:
     else:
         reason = f"{name} has no working sanitizers"
     return Compiler([*zig_tool.install(), "cc"], _PLAIN, f"zig cc, without sanitizers: {reason}")
+
+
+def valgrind() -> Compiler:
+    """Return the system's compiler without sanitizers, for programs that valgrind runs.
+
+    Raises:
+        KernelTestError: There is no valgrind.
+    """
+    if not shutil.which("valgrind"):
+        raise KernelTestError("there is no valgrind (on Debian: apt-get install valgrind)")
+    command = plain_compiler()
+    return Compiler(command, _PLAIN, f"{shlex.join(command)}, run by valgrind", _VALGRIND)
 
 
 @dataclass(frozen=True)
@@ -138,7 +160,7 @@ def run(rooms: Rooms) -> None:
         raise KernelTestError("kernel/tests has no test_*.c")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         programs = list(pool.map(rooms.link, tests))
-    failed = [program.name for program in programs if not passes(program)]
+    failed = [p.name for p in programs if not passes(p, runner=rooms.compiler.runner)]
     if failed:
         raise KernelTestError(f"{len(failed)} of {len(programs)} failed: {', '.join(failed)}")
     print(f"{len(programs)} test programs passed")
@@ -187,11 +209,11 @@ def build(command: list[str]) -> None:
         raise KernelTestError(f"{shlex.join(command)}\n{done.stdout.strip()}")
 
 
-def passes(program: Path, *arguments: str) -> bool:
+def passes(program: Path, *arguments: str, runner: tuple[str, ...] = ()) -> bool:
     """Run a test program, tell how it ended, and return whether that was well."""
     environment = {"UBSAN_OPTIONS": "print_stacktrace=1", **os.environ}
     try:
-        command = [str(program), *arguments]
+        command = [*runner, str(program), *arguments]
         status = subprocess.run(command, cwd=targets.ROOT, env=environment, timeout=_TIMEOUT_SEC).returncode
     except subprocess.TimeoutExpired:
         print(f"FAILED {program.name} (still running after {_TIMEOUT_SEC} s)", flush=True)

@@ -136,7 +136,6 @@ DIST = "kernel/dist"
 LAUNCHER = f"{DIST}/stdio_bus"
 CHECKSUMS = f"{DIST}/checksums.sha256"
 MANIFEST = "kernel/prebuilds/manifest.json"
-PROGRAM_SOURCE = "kernel/cli/main.c"
 
 # What every compiler is told, whatever it builds the kernel for.
 LANGUAGE_FLAGS = ("-std=c11", "-Ikernel/include")
@@ -172,6 +171,11 @@ def sources(root: Path, system: str) -> list[str]:
     foreign = {room for name, rooms in SYSTEM_ROOMS.items() if name != system for room in rooms}
     rooms = sorted(path.name for path in (root / "kernel/src").glob("*.c"))
     return [f"kernel/src/{room}" for room in rooms if room not in foreign]
+
+
+def program_sources(root: Path) -> list[str]:
+    """List what the program consists of beside the archive, as `sources` does."""
+    return sorted(path.relative_to(root).as_posix() for path in (root / "kernel/cli").glob("*.c"))
 
 
 def find(triple: str) -> Target:

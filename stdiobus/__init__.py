@@ -14,9 +14,11 @@ __version__ = "3.0.0.dev0"
 if TYPE_CHECKING:
     from .client.aio import AsyncStdioBus
     from .client.builder import StdioBusBuilder
+    from .client.embedded import EmbeddedWorker, WorkerContext
+    from .client.handles import PoolHandle, SessionHandle
     from .client.subscriptions import NotificationSubscription
     from .client.sync import StdioBus
-    from .config import BusConfig, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
+    from .config import BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
     from .errors import (
         CancelledError,
         ErrorCode,
@@ -37,21 +39,32 @@ if TYPE_CHECKING:
         BackendMode,
         BusState,
         BusStats,
+        HelloResult,
         ListenMode,
         OverflowPolicy,
+        RequestContext,
         StreamEvent,
         StreamEventType,
         WorkerEvent,
         WorkerInfo,
     )
-    from .options import AuditEvent, Identity, RequestOptions
+    from .options import AuditEvent, HelloParams, Identity, RequestOptions
 
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
     "client.builder": ("StdioBusBuilder",),
+    "client.embedded": ("EmbeddedWorker", "WorkerContext"),
+    "client.handles": ("PoolHandle", "SessionHandle"),
     "client.subscriptions": ("NotificationSubscription",),
     "client.sync": ("StdioBus",),
-    "config": ("BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"),
+    "config": (
+        "BusConfig",
+        "DockerOptions",
+        "LimitsConfig",
+        "NativeOptions",
+        "PoolConfig",
+        "SubprocessOptions",
+    ),
     "errors": (
         "CancelledError",
         "ErrorCode",
@@ -72,14 +85,16 @@ _MODULES = {
         "BackendMode",
         "BusState",
         "BusStats",
+        "HelloResult",
         "ListenMode",
         "OverflowPolicy",
+        "RequestContext",
         "StreamEvent",
         "StreamEventType",
         "WorkerEvent",
         "WorkerInfo",
     ),
-    "options": ("AuditEvent", "Identity", "RequestOptions"),
+    "options": ("AuditEvent", "HelloParams", "Identity", "RequestOptions"),
 }
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -92,7 +107,11 @@ __all__ = [
     "BusState",
     "BusStats",
     "CancelledError",
+    "DockerOptions",
+    "EmbeddedWorker",
     "ErrorCode",
+    "HelloParams",
+    "HelloResult",
     "Identity",
     "InternalError",
     "InvalidArgumentError",
@@ -106,9 +125,12 @@ __all__ = [
     "OverflowPolicy",
     "PolicyDeniedError",
     "PoolConfig",
+    "PoolHandle",
     "RemoteError",
+    "RequestContext",
     "RequestOptions",
     "ResourceExhaustedError",
+    "SessionHandle",
     "StdioBus",
     "StdioBusBuilder",
     "StdioBusError",
@@ -118,6 +140,7 @@ __all__ = [
     "TimeoutError",
     "TransportError",
     "UnavailableError",
+    "WorkerContext",
     "WorkerEvent",
     "WorkerInfo",
     "__version__",

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
+from . import __version__
 from .errors import InvalidArgumentError
 from .messages import ListenMode
 from .values import Value
@@ -21,9 +23,11 @@ from .values import Value
 if TYPE_CHECKING:
     from .mcp_config import InputCallback
 
-__all__ = ["BusConfig", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
+__all__ = ["BusConfig", "DockerOptions", "LimitsConfig", "NativeOptions", "PoolConfig", "SubprocessOptions"]
 
 PROTOCOLS = ("stdiobus", "jsonrpc", "mcp", "mcp-stateless", "acp")
+PULL_POLICIES = ("missing", "always", "never")
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +36,7 @@ class PoolConfig(Value):
 
     Attributes:
         id: The pool's name, at most 128 bytes.
-        command: The program, looked up on the worker's ``PATH``.
+        command: The program, looked up on the worker's ``PATH``; required unless ``embedded``.
         args: Its arguments.
         instances: How many workers, 1..1024.
         env: Variables for the worker; ``None`` as value removes one.
@@ -44,6 +48,7 @@ class PoolConfig(Value):
         startup_timeout_sec: How long one start may take, handshake included.
         handshake: Replaces the profile's handshake: ``{"request": {"method", "params"},
             "notification": {"method", "params"}}``.
+        embedded: No processes: every worker is added by ``add_worker``.
         timeout_ms: Deadline of calls to this pool that name none, in milliseconds; ``None``
             for that of the bus.
         metadata: Whatever else is known about the pool; the bus makes nothing of it.
@@ -52,7 +57,7 @@ class PoolConfig(Value):
     """
 
     id: str
-    command: str
+    command: str | None = None
     args: Sequence[str] = ()
     instances: int = 1
     env: Mapping[str, str | None] = field(default_factory=dict)
@@ -63,6 +68,7 @@ class PoolConfig(Value):
     max_queue: int = 1000
     startup_timeout_sec: int = 30
     handshake: Mapping[str, Any] | None = None
+    embedded: bool = False
     timeout_ms: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -253,12 +259,50 @@ class SubprocessOptions(Value):
     def __post_init__(self) -> None:
         if not isinstance(self.binary_path, str):
             _fail("subprocess.binary_path", "must be a string")
-        for name in ("start_timeout_sec", "drain_timeout_sec"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                _fail(f"subprocess.{name}", "must be a number of seconds above 0")
+        _seconds("subprocess.start_timeout_sec", self.start_timeout_sec)
+        _seconds("subprocess.drain_timeout_sec", self.drain_timeout_sec)
         _integer(1, 100_000)("subprocess.stderr_buffer_lines", self.stderr_buffer_lines)
         _environment("subprocess.env", self.env)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DockerOptions(Value):
+    """Options of the docker backend.
+
+    Attributes:
+        image: An image whose entrypoint is ``stdio_bus`` and that has the pools' programs.
+        pull_policy: When the engine fetches the image: ``missing``, ``always`` or ``never``.
+        engine_path: A docker-compatible command line program; empty for the first of
+            docker, podman and nerdctl on ``PATH`` that answers.
+        startup_timeout_sec: How long the container may take to report that it runs, a
+            fetched image included.
+        container_name_prefix: What the container's name begins with.
+        extra_args: Arguments for the engine's ``run``, before the image.
+        env: Variables for the workers, where a pool does not say otherwise; ``None`` as
+            value removes one. They travel with the configuration, not in a command line.
+    """
+
+    image: str = f"stdiobus/stdio_bus:{__version__}"
+    pull_policy: str = "missing"
+    engine_path: str = ""
+    startup_timeout_sec: float = 60.0
+    container_name_prefix: str = "stdiobus"
+    extra_args: Sequence[str] = ()
+    env: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _text()("docker.image", self.image)
+        if self.image.startswith("-"):
+            _fail("docker.image", 'must not begin with "-"')
+        _choice(PULL_POLICIES)("docker.pull_policy", self.pull_policy)
+        if not isinstance(self.engine_path, str):
+            _fail("docker.engine_path", "must be a string")
+        _seconds("docker.startup_timeout_sec", self.startup_timeout_sec)
+        _text()("docker.container_name_prefix", self.container_name_prefix)
+        if not _CONTAINER_NAME.fullmatch(self.container_name_prefix):
+            _fail("docker.container_name_prefix", f"must match {_CONTAINER_NAME.pattern}")
+        _strings("docker.extra_args", self.extra_args)
+        _environment("docker.env", self.env)
 
 
 # ---- The rules: one checker per field; each takes the field's name and its value.
@@ -323,6 +367,11 @@ def _integer(low: int, high: int) -> _Check:
     return check
 
 
+def _seconds(where: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        _fail(where, "must be a number of seconds above 0")
+
+
 def _milliseconds(where: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         _fail(where, "must be a number of milliseconds above 0")
@@ -364,7 +413,9 @@ def _choice(names: Sequence[str]) -> _Check:
     return check
 
 
-def _object(table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool) -> _Check:
+def _object(
+    table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool, never_null: Sequence[str] = ()
+) -> _Check:
     """An object with the keys of ``table``; with ``nulls``, null for an optional is absence."""
 
     def check(where: str, value: Any) -> None:
@@ -374,7 +425,7 @@ def _object(table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool
         for key, item in value.items():
             if key not in table:
                 _fail(f"{prefix}{key}", f"unknown key, expected one of {', '.join(table)}")
-            if item is not None or not nulls or key in required:
+            if item is not None or not nulls or key in required or key in never_null:
                 table[key](f"{prefix}{key}", item)
         for key in required:
             if key not in value:
@@ -404,9 +455,11 @@ _POOL = _object(
         "max_queue": _integer(0, 1_000_000),
         "startup_timeout_sec": _integer(1, 3600),
         "handshake": _object({"request": _CALL, "notification": _CALL}, ["request"], nulls=True),
+        "embedded": _boolean,
     },
-    ["id", "command"],
+    ["id"],
     nulls=True,
+    never_null=["command"],
 )
 
 _LIMITS = _object(
@@ -433,6 +486,10 @@ def _pools(where: str, value: Any) -> None:
     seen: list[str] = []
     for index, pool in enumerate(value):
         _POOL(f"{where}[{index}]", pool)
+        if pool.get("embedded") and "command" in pool:
+            _fail(f"{where}[{index}].command", "must not be given for an embedded pool")
+        if not pool.get("embedded") and "command" not in pool:
+            _fail(f"{where}[{index}].command", "is required")
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])

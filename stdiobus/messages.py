@@ -6,6 +6,7 @@ Frozen data and enums only: events, snapshots, statistics.  What a user hands to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any
@@ -45,6 +46,7 @@ class BackendMode(str, Enum):
     AUTO = "auto"
     NATIVE = "native"
     SUBPROCESS = "subprocess"
+    DOCKER = "docker"
     MEMORY = "memory"
 
 
@@ -95,6 +97,41 @@ class StreamEvent(Value):
     def result(self) -> Any:
         """The result; ``None`` for a chunk."""
         return self.data if self.type is StreamEventType.RESULT else None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HelloResult(Value):
+    """What the bus answers to ``stdio_bus/hello``.
+
+    Attributes:
+        negotiated_protocol_version: The version of the ``stdio_bus/`` methods in use.
+        session_id: The bus's name for this client.
+        extensions: What else the bus can do.
+    """
+
+    negotiated_protocol_version: str
+    session_id: str
+    extensions: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RequestContext(Value):
+    """Where a worker's request comes from; what a handler of ``on_request`` gets beside its params.
+
+    Attributes:
+        method: Its method.
+        id: Its JSON-RPC id, as the bus delivers it.
+        pool: The pool of the worker, ``None`` where that is not known.
+        worker_id: The worker.
+        session_id: The session it speaks of, by the top-level ``sessionId`` or by
+            ``params.sessionId``; ``None`` when it names none.
+    """
+
+    method: str
+    id: Any
+    pool: str | None
+    worker_id: int
+    session_id: str | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .values import Value
 
-__all__ = ["AuditEvent", "Identity", "RequestOptions"]
+__all__ = ["AuditEvent", "HelloParams", "Identity", "RequestOptions"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +89,33 @@ class RequestOptions(Value):
         if extension:
             fields["_ext"] = extension
         return fields or None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HelloParams(Value):
+    """What a client says of itself in ``stdio_bus/hello``.
+
+    Attributes:
+        protocol_version: The version of the ``stdio_bus/`` methods that it speaks.
+        client_name: Its name.
+        client_version: Its version.
+        extensions: What else it can do, JSON data.
+    """
+
+    protocol_version: str = "1.0"
+    client_name: str = "stdiobus-python"
+    client_version: str | None = None
+    extensions: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The params as they travel, without the fields that are not set."""
+        return _present(
+            {
+                "protocolVersion": self.protocol_version,
+                "clientInfo": _present({"name": self.client_name, "version": self.client_version}),
+                "extensions": self.extensions,
+            }
+        )
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

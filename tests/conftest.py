@@ -12,6 +12,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,3 +155,20 @@ def compiled_echo_worker() -> str:
 def gone() -> Callable[[int, float], bool]:
     """`gone(pid, seconds)`: whether a process has ended within that time."""
     return wait_for_exit
+
+
+# ---- a container engine -------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of an executable that plays docker (`fake_engine.py`) with the image `image`."""
+    home = tmp_path / "engine"
+    home.mkdir()
+    (home / "images").write_text("image\n")
+    engine = home / "docker"
+    script = Path(__file__).with_name("fake_engine.py")
+    engine.write_text(f'#!/bin/sh\nFAKE_ENGINE="{home}" exec "{sys.executable}" -SE "{script}" "$@"\n')
+    engine.chmod(0o755)
+    monkeypatch.delenv("FAKE_ENGINE_MODE", raising=False)
+    return engine

@@ -13,6 +13,7 @@
 #include "fake_sys.h"
 #include "fuzz.h"
 #include "router_internal.h"
+#include "stdio_bus.h"
 
 enum { CLIENTS = 2, WORKERS = 6, POOLS = 3, INPUT_MAX = 16384, ID_MAX = 1024, KEEP = CLIENT_LINE_KEEP };
 
@@ -115,6 +116,16 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
 static bool write_status(void *context, buffer_t *buffer) {
     HOLDS(context == &router);
     return buffer_puts(buffer, "{}");
+}
+
+static int manage(void *context, router_order_t order, pool_t *pool, int64_t number) {
+    (void)context, (void)order, (void)pool, (void)number;
+    return STDIO_BUS_ERR_ENOTFOUND;
+}
+
+static bool from_attached(void *context, int64_t worker_id, json_span_t line) {
+    (void)context, (void)worker_id, (void)line;
+    return false;
 }
 
 static void handshake_done(void *context, target_t *target, const char *error) {
@@ -246,7 +257,7 @@ static void event(const char *text, size_t len) {
 /* ---- one run -------------------------------------------------------------------------------- */
 
 static void set_up(void) {
-    static const router_ops_t ops = {to_worker, to_client, write_status, handshake_done};
+    static const router_ops_t ops = {to_worker, to_client, write_status, handshake_done, manage, from_attached};
     configured(&config, CONFIG);
     router_init(&router, &ops, &router, &config.limits);
     router.pools = pools;

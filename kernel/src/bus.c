@@ -11,6 +11,10 @@
 #include "status.h"
 #include "sys.h"
 
+static bool takes_messages(const stdio_bus_t *bus) {
+    return bus->state == STDIO_BUS_STATE_STARTING || bus->state == STDIO_BUS_STATE_RUNNING;
+}
+
 /* ---- towards the host ---------------------------------------------------------- */
 
 static void report_error(stdio_bus_t *bus, int code, const char *message) {
@@ -82,9 +86,75 @@ static void deliver(stdio_bus_t *bus) {
 
 /* ---- towards the workers ------------------------------------------------------- */
 
+static bool to_attached(stdio_bus_t *bus, worker_t *worker, const piece_t *pieces, size_t count) {
+    char head[96];
+    piece_t wrapped[MESSAGE_MAX_PIECES + 2];
+    int32_t id = worker->target.worker_id;
+    int len = snprintf(head, sizeof head,
+                       "{\"jsonrpc\":\"2.0\",\"method\":\"stdio_bus/to_worker\",\"params\":{\"worker\":%" PRId32
+                       ",\"message\":",
+                       id);
+    if (count > MESSAGE_MAX_PIECES) return false;
+    wrapped[0] = (piece_t){head, (size_t)len};
+    memcpy(wrapped + 1, pieces, count * sizeof *pieces);
+    wrapped[count + 1] = (piece_t){"}}", 2};
+    size_t size = 1;
+    for (size_t i = 0; i < count; i++) size += pieces[i].len;
+    worker->target.written += size;
+    worker->bytes_in += size;
+    to_client(bus, bus->host, id, wrapped, count + 2);
+    return true;
+}
+
+/* While more than one request is out to the worker, the others must not wait for the one
+ * whose answer is too much for its reader. */
+static int pause_worker(worker_t *worker) {
+    if (worker->target.in_flight > 1) return STDIO_BUS_ERR_EAGAIN;
+    worker_pause(worker, true);
+    return STDIO_BUS_OK;
+}
+
+static int scale_pool(stdio_bus_t *bus, pool_t *pool, int64_t instances) {
+    if (pool->config->embedded || instances < 1 || instances > CONFIG_MAX_INSTANCES) return STDIO_BUS_ERR_EINVAL;
+    return supervisor_scale(&bus->supervisor, pool, (size_t)instances);
+}
+
 static bool to_worker(void *context, target_t *target, const piece_t *pieces, size_t count) {
-    (void)context;
-    return worker_queue(list_entry(target, worker_t, target), pieces, count);
+    stdio_bus_t *bus = context;
+    worker_t *worker = list_entry(target, worker_t, target);
+    if (worker->paused) worker_pause(worker, false); /* what is sent must not wait for what is not read */
+    return worker->attached ? to_attached(bus, worker, pieces, count) : worker_queue(worker, pieces, count);
+}
+
+/* What the host client asks of the bus about its pools and workers. */
+static int manage(void *context, router_order_t order, pool_t *pool, int64_t number) {
+    stdio_bus_t *bus = context;
+    int32_t id = (int32_t)number;
+    worker_t *worker = number > 0 && number <= INT32_MAX ? supervisor_find(&bus->supervisor, id) : NULL;
+    if (pool && !takes_messages(bus)) return STDIO_BUS_ERR_STATE;
+    switch (order) {
+    case ROUTER_SCALE: return scale_pool(bus, pool, number);
+    case ROUTER_RESTART: return supervisor_restart(&bus->supervisor, pool);
+    case ROUTER_ATTACH: return supervisor_attach(&bus->supervisor, pool);
+    default: break;
+    }
+    if (!worker) return STDIO_BUS_ERR_ENOTFOUND;
+    switch (order) {
+    case ROUTER_PAUSE: return pause_worker(worker);
+    case ROUTER_RESUME: worker_pause(worker, false); return STDIO_BUS_OK;
+    default: break;
+    }
+    if (!worker->attached) return STDIO_BUS_ERR_EINVAL;
+    supervisor_unembed(worker);
+    return STDIO_BUS_OK;
+}
+
+static bool from_attached(void *context, int64_t number, json_span_t line) {
+    stdio_bus_t *bus = context;
+    worker_t *worker = number > 0 && number <= INT32_MAX ? supervisor_find(&bus->supervisor, (int32_t)number) : NULL;
+    if (!worker || !worker->attached || !worker_is_alive(worker)) return false;
+    supervisor_line(worker, line.text, line.len);
+    return true;
 }
 
 static void handshake_done(void *context, target_t *target, const char *error) {
@@ -164,7 +234,7 @@ static client_t *add_client(stdio_bus_t *bus, pool_t *default_pool) {
 }
 
 static bool assemble(stdio_bus_t *bus) {
-    static const router_ops_t router_ops = {to_worker, to_client, write_status, handshake_done};
+    static const router_ops_t router_ops = {to_worker, to_client, write_status, handshake_done, manage, from_attached};
     static const listener_ops_t listener_ops = {next_client_id, on_connected, on_disconnected};
     static const supervisor_ops_t supervisor_ops = {on_supervisor_event, log_line};
     size_t count = bus->config.pool_count;
@@ -205,6 +275,7 @@ stdio_bus_t *stdio_bus_create(const stdio_bus_options_t *options) {
         return NULL;
     }
     bus->options = *options;
+    bus->options.listener.tcp_host = bus->options.listener.unix_path = NULL; /* until they are ours */
     bool copied = copy_option(&bus->options.listener.tcp_host, options->listener.tcp_host, "127.0.0.1") &&
                   copy_option(&bus->options.listener.unix_path, options->listener.unix_path, "");
     bus->config = config;
@@ -329,10 +400,6 @@ int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec) {
 
 /* ---- messages in ------------------------------------------------------------------ */
 
-static bool takes_messages(const stdio_bus_t *bus) {
-    return bus->state == STDIO_BUS_STATE_STARTING || bus->state == STDIO_BUS_STATE_RUNNING;
-}
-
 int stdio_bus_ingest(stdio_bus_t *bus, const char *msg, size_t len) {
     if (!takes_messages(bus)) return STDIO_BUS_ERR_STATE;
     if (!msg || !len || memchr(msg, '\n', len)) return STDIO_BUS_ERR_INVALID;
@@ -403,19 +470,12 @@ int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
 
 /* ---- workers and pools at run time -------------------------------------------------- */
 
-static int pause_worker(stdio_bus_t *bus, int worker_id, bool paused) {
-    worker_t *worker = supervisor_find(&bus->supervisor, worker_id);
-    if (!worker) return STDIO_BUS_ERR_ENOTFOUND;
-    worker_pause(worker, paused);
-    return STDIO_BUS_OK;
-}
-
 int stdio_bus_pause_worker(stdio_bus_t *bus, int worker_id) {
-    return pause_worker(bus, worker_id, true);
+    return manage(bus, ROUTER_PAUSE, NULL, worker_id);
 }
 
 int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id) {
-    return pause_worker(bus, worker_id, false);
+    return manage(bus, ROUTER_RESUME, NULL, worker_id);
 }
 
 /* The pool that a call at run time is about; NULL with *code. */
@@ -429,8 +489,7 @@ int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances) {
     int code;
     pool_t *pool = running_pool(bus, pool_id, &code);
     if (!pool) return code;
-    if (instances < 1 || instances > CONFIG_MAX_INSTANCES) return STDIO_BUS_ERR_EINVAL;
-    code = supervisor_scale(&bus->supervisor, pool, (size_t)instances);
+    code = scale_pool(bus, pool, instances);
     finish(bus);
     return code;
 }

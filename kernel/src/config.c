@@ -272,7 +272,7 @@ static bool read_handshake(parser_t *p, json_span_t value, const config_key_t *k
 
 static const config_key_t POOL_KEYS[] = {
     {.name = "id", .read = read_string, .offset = POOL(id), .required = true, .high = POOL_ID_MAX},
-    {.name = "command", .read = read_string, .offset = POOL(command), .required = true},
+    {.name = "command", .read = read_string, .offset = POOL(command)},
     {.name = "args", .read = read_strings, .offset = POOL(args), .nullable = true},
     {.name = "instances", .read = read_integer, .offset = POOL(instances), .nullable = true, .low = 1,
      .high = CONFIG_MAX_INSTANCES},
@@ -289,6 +289,7 @@ static const config_key_t POOL_KEYS[] = {
      .low = 1,
      .high = 3600},
     {.name = "handshake", .read = read_handshake, .offset = POOL(handshake), .nullable = true},
+    {.name = "embedded", .read = read_bool, .offset = POOL(embedded), .nullable = true},
 };
 
 static char *copy_text(parser_t *p, const char *text) {
@@ -310,6 +311,14 @@ static bool default_handshake(parser_t *p, config_pool_t *pool) {
     return fill(p, &handshake->method, profile->handshake_method) &&
            fill(p, &handshake->params, profile->handshake_params) &&
            (handshake->no_notification || fill(p, &handshake->notification_method, profile->handshake_notification));
+}
+
+/* A pool has a command, or workers inside the host. */
+static bool check_command(parser_t *p, config_pool_t *pool) {
+    if (pool->embedded) pool->instances = 0;
+    if (pool->embedded != !!pool->command) return true;
+    path_push(p, ".command");
+    return fail(p, pool->embedded ? "must not be given for an embedded pool" : "is required");
 }
 
 static bool read_pools(parser_t *p, json_span_t value, const config_key_t *key, void *out) {
@@ -334,7 +343,9 @@ static bool read_pools(parser_t *p, json_span_t value, const config_key_t *key, 
                                 .startup_timeout_sec = 30,
                                 .profile = profile_find("stdiobus", 8)};
         size_t outer = path_push(p, "[%zu]", index);
-        if (!read_object(p, item, POOL_KEYS, COUNT(POOL_KEYS), pool) || !default_handshake(p, pool)) return false;
+        if (!read_object(p, item, POOL_KEYS, COUNT(POOL_KEYS), pool) || !check_command(p, pool) ||
+            !default_handshake(p, pool))
+            return false;
         for (size_t i = 0; i < index; i++) {
             if (strcmp(config->pools[i].id, pool->id) != 0) continue;
             path_push(p, ".id");

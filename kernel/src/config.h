@@ -24,12 +24,13 @@ typedef struct config_handshake {
 
 typedef struct config_pool {
     char *id;
-    char *command;
+    char *command; /* NULL: a pool of embedded workers alone */
+    bool embedded;
     char **args; /* behind the command's own name; ends with NULL */
     char **env;  /* "NAME=value" sets, "NAME" drops; ends with NULL */
     char *cwd;   /* NULL: the bus's own */
     bool inherit_env;
-    int64_t instances;
+    int64_t instances; /* processes to keep running; 0 in an embedded pool */
     int64_t max_in_flight; /* 0: no cap */
     int64_t max_queue;
     int64_t startup_timeout_sec;

@@ -13,13 +13,16 @@ bool connection_open(connection_t *connection, connection_shared_t *shared, int 
                      pool_t *default_pool, bool authorized) {
     size_t limit = config_queue_size(shared->limits);
     *connection = (connection_t){.shared = shared, .authorized = authorized};
-    client_init(&connection->client, client_id, default_pool, (size_t)shared->limits->max_input_buffer);
+    size_t longest = (size_t)shared->limits->max_input_buffer;
+    if (!authorized && longest > CONNECTION_HELLO_MAX) longest = CONNECTION_HELLO_MAX;
+    client_init(&connection->client, client_id, default_pool, longest);
     connection->client.external = true;
     connection->watch = (watch_t){.fn = on_ready, .owner = connection, .fd = fd};
     connection->timer = (loop_timer_t){.fn = on_timer, .owner = connection};
     /* Up to max_output_queue the peer is served in full; from there on nothing more is
-     * read from it, and answers to what it has sent already have as much room again. */
-    buffer_init(&connection->outbox, 2 * limit);
+     * read from it.  Answers to what it has sent already have room beside that: to what
+     * waits in a worker's queue, and to what the worker and the pipes hold. */
+    buffer_init(&connection->outbox, 3 * limit);
     socket_peer(fd, connection->peer);
     if (loop_watch(shared->loop, &connection->watch, POLL_READ) < 0) return false;
     if (authorized || loop_timer_start(shared->loop, &connection->timer, CONNECTION_HELLO_MS)) return true;
@@ -52,6 +55,7 @@ void connection_end_after_flush(connection_t *connection, const char *reason) {
 
 void connection_authorize(connection_t *connection) {
     connection->authorized = true;
+    line_reader_extend(&connection->client.lines, (size_t)connection->shared->limits->max_input_buffer);
     loop_timer_stop(connection->shared->loop, &connection->timer);
 }
 
@@ -91,8 +95,9 @@ void connection_queue(connection_t *connection, const piece_t *pieces, size_t co
     for (size_t i = 0; i < count; i++) buffer_append(&connection->outbox, pieces[i].text, pieces[i].len);
     buffer_append(&connection->outbox, "\n", 1);
     check_stall(connection);
-    if (!connection->reason && !connection->dirty.next && !(connection->watch.events & POLL_WRITE))
-        list_append(&connection->shared->dirty, &connection->dirty);
+    if (connection->reason || connection->dirty.next) return;
+    if (connection->watch.events & POLL_WRITE) watch_for(connection); /* not for reading, if it stalls */
+    else list_append(&connection->shared->dirty, &connection->dirty);
 }
 
 void connection_flush(connection_t *connection) {

@@ -17,6 +17,8 @@
 
 /* Time for the first message where a token is asked for. */
 #define CONNECTION_HELLO_MS 5000
+/* And its bytes: a stranger has no claim to more memory. */
+#define CONNECTION_HELLO_MAX 16384u
 
 struct connection;
 

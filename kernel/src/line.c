@@ -12,6 +12,11 @@ void line_reader_free(line_reader_t *reader) {
     buffer_free(&reader->partial);
 }
 
+void line_reader_extend(line_reader_t *reader, size_t max) {
+    reader->max = max;
+    reader->partial.max = max + 1;
+}
+
 void line_feed(line_reader_t *reader, const char *data, size_t len) {
     reader->chunk = data;
     reader->chunk_len = len;

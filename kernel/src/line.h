@@ -42,6 +42,8 @@ typedef struct line_reader {
 
 void line_reader_init(line_reader_t *reader, size_t max, size_t keep); /* keep < max */
 void line_reader_free(line_reader_t *reader);
+/* Longer lines from the next one on; also between the lines of one chunk. */
+void line_reader_extend(line_reader_t *reader, size_t max);
 
 /* Hands over a chunk; call line_next until LINE_MORE before the next one. */
 void line_feed(line_reader_t *reader, const char *data, size_t len);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json_read.h"
 #include "poller.h"
@@ -12,12 +13,14 @@
 #define ACCEPTS_PER_EVENT 64
 
 static void on_acceptable(watch_t *watch, unsigned events);
+static void on_retry(loop_timer_t *timer);
 static void on_line(connection_t *connection, line_result_t result, const line_t *line);
 
 void listener_init(listener_t *listener, loop_t *loop, router_t *router, const config_limits_t *limits, char *scratch,
                    size_t scratch_size, const listener_ops_t *ops, void *context) {
     *listener = (listener_t){.router = router, .ops = *ops, .context = context, .reserve = -1};
     listener->watch = (watch_t){.fn = on_acceptable, .owner = listener, .fd = -1};
+    listener->retry = (loop_timer_t){.fn = on_retry, .owner = listener};
     listener->shared = (connection_shared_t){
         .loop = loop, .ops = {on_line}, .limits = limits, .scratch = scratch, .scratch_size = scratch_size};
     list_init(&listener->shared.dirty);
@@ -33,11 +36,12 @@ bool listener_set_token(listener_t *listener, const char *token) {
 }
 
 static bool begin(listener_t *listener, int fd, char error[SOCKET_ERROR_SIZE]) {
-    if (fd < 0) return false;
     listener->watch.fd = fd;
-    listener->reserve = sys_open_read("/dev/null");
-    if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) == 0) return true;
-    strcpy(error, "the listening socket cannot be watched");
+    if (fd >= 0) {
+        listener->reserve = sys_open_read("/dev/null");
+        if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) == 0) return true;
+        strcpy(error, "the listening socket cannot be watched");
+    }
     listener_close(listener);
     return false;
 }
@@ -62,6 +66,7 @@ void listener_close(listener_t *listener) {
     if (listener->watch.fd >= 0) {
         if (listener->path) socket_remove_file(listener->path, &listener->file);
         loop_watch(listener->shared.loop, &listener->watch, 0);
+        loop_timer_stop(listener->shared.loop, &listener->retry);
         sys_close(listener->watch.fd);
         listener->watch.fd = -1;
     }
@@ -107,7 +112,29 @@ void listener_free(listener_t *listener) {
 
 /* ---- letting in ------------------------------------------------------------------ */
 
-static void admit(listener_t *listener, int fd) {
+/* How many clients the process's descriptors allow beside the workers: one that dies must
+ * leave to its successor what that needs. */
+static size_t most_clients(const listener_t *listener) {
+    const router_t *router = listener->router;
+    long most = sysconf(_SC_OPEN_MAX);
+    if (most < 0) return SIZE_MAX; /* unlimited */
+    most -= LISTENER_SPARE;
+    for (size_t i = 0; i < router->pool_count; i++)
+        most -= LISTENER_SPARE_PER_WORKER * (long)router->pools[i].config->instances;
+    return most < 1 ? 1 : (size_t)most;
+}
+
+/* Why one client more is too many; NULL: it is not. */
+static const char *too_many(const listener_t *listener) {
+    if (listener->count > (size_t)listener->shared.limits->max_clients)
+        return "too many clients are connected (limits.max_clients): retry later";
+    if (listener->count > most_clients(listener))
+        return "too many clients are connected for the files that the bus may open (ulimit -n): retry later";
+    return NULL;
+}
+
+/* False: it is turned away. */
+static bool admit(listener_t *listener, int fd) {
     connection_t *connection = sys_malloc(sizeof *connection);
     int32_t id = listener->ops.next_client_id(listener->context);
     bool opened = connection && connection_open(connection, &listener->shared, fd, id, &listener->router->pools[0],
@@ -115,38 +142,53 @@ static void admit(listener_t *listener, int fd) {
     if (!opened) {
         sys_free(connection);
         sys_close(fd);
-        return;
+        return false;
     }
     connection->listener = listener;
     listener->count++;
     listener->connects++;
     router_add_client(listener->router, &connection->client);
     listener->ops.connected(listener->context, id, connection->peer);
-    if (listener->count <= (size_t)listener->shared.limits->max_clients) {
-        if (!listener->path || socket_same_user(fd)) return;
+    const char *refusal = too_many(listener);
+    if (!refusal) {
+        if (!listener->path || socket_same_user(fd)) return true;
         connection_end(connection, "it belongs to another user");
-        return;
+        return false;
     }
     error_detail_t detail = {.retryable = true};
-    router_send_error(listener->router, &connection->client, NULL, 0, RPC_OVERLOADED, &detail,
-                      "too many clients are connected (limits.max_clients): retry later");
+    router_send_error(listener->router, &connection->client, NULL, 0, RPC_OVERLOADED, &detail, refusal);
     connection_end_after_flush(connection, "too many clients are connected");
+    return false;
+}
+
+/* A client that waits and cannot be let in keeps the socket readable: look away for a while. */
+static void pause_accepting(listener_t *listener) {
+    if (loop_timer_start(listener->shared.loop, &listener->retry, LISTENER_RETRY_MS))
+        loop_watch(listener->shared.loop, &listener->watch, 0);
+}
+
+static void on_retry(loop_timer_t *timer) {
+    listener_t *listener = timer->owner;
+    if (loop_watch(listener->shared.loop, &listener->watch, POLL_READ) < 0) pause_accepting(listener);
 }
 
 static void on_acceptable(watch_t *watch, unsigned events) {
     listener_t *listener = watch->owner;
     (void)events;
+    if (listener->reserve < 0) listener->reserve = sys_open_read("/dev/null"); /* somebody else had got it */
     for (int i = 0; i < ACCEPTS_PER_EVENT && watch->fd >= 0; i++) {
         int fd = socket_accept(watch->fd);
         if (fd >= 0) {
-            admit(listener, fd);
+            if (!admit(listener, fd)) return; /* its descriptor is free again after this turn */
         } else if ((errno == EMFILE || errno == ENFILE) && listener->reserve >= 0) {
-            /* Left alone, the waiting client would keep the socket readable for ever: let
-             * it in on the spare descriptor and close at once. */
+            /* Rather than keep it waiting, let it in on the spare descriptor and close at once. */
             sys_close(listener->reserve);
             sys_close(socket_accept(watch->fd));
             listener->reserve = sys_open_read("/dev/null");
+        } else if (errno == EAGAIN) {
+            return;
         } else if (errno != ECONNABORTED) {
+            pause_accepting(listener);
             return;
         }
     }

@@ -10,6 +10,13 @@
 
 #define LISTENER_TOKEN_MAX 1024
 
+/* How long to let nobody in when the system gives no descriptor or no memory for it. */
+#define LISTENER_RETRY_MS 100
+/* Descriptors that clients leave free: for the bus and its host, and for each worker, which
+ * takes six while it is started. */
+#define LISTENER_SPARE 16
+#define LISTENER_SPARE_PER_WORKER 6
+
 typedef struct listener_ops {
     int32_t (*next_client_id)(void *context);
     void (*connected)(void *context, int32_t client_id, const char *peer);
@@ -23,6 +30,7 @@ typedef struct listener {
     void *context;
     watch_t watch; /* of the listening socket; fd -1: none */
     int reserve;   /* a spare descriptor, given up to refuse a client when there is no other */
+    loop_timer_t retry; /* running: nobody is let in until then */
     uint16_t port; /* of a TCP listener */
     char *path;    /* owned; of a Unix listener */
     socket_file_t file;

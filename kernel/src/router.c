@@ -61,7 +61,7 @@ static bool read_session(inbound_t *in, scan_field_t field) {
                          field == FIELD_SESSION_ID ? "sessionId" : "params.sessionId", SESSION_ID_MAX);
 }
 
-static pool_t *find_pool(const router_t *router, json_span_t name) {
+pool_t *router_find_pool(const router_t *router, json_span_t name) {
     for (size_t i = 0; i < router->pool_count; i++) {
         const char *id = router->pools[i].config->id;
         if (json_string_equals(name, id, strlen(id))) return &router->pools[i];
@@ -107,12 +107,12 @@ static bool choose_pool(inbound_t *in) {
     router_t *router = in->router;
     if (inbound_has(in, FIELD_POOL)) {
         json_span_t name = inbound_value(in, FIELD_POOL);
-        in->pool = find_pool(router, name);
+        in->pool = router_find_pool(router, name);
         if (!in->pool)
             return router_refuse(in, RPC_UNKNOWN_POOL, NULL, "there is no pool %.*s: use the id of a configured pool",
                                  router_clip(name), name.text);
     } else if (in->method.text) {
-        in->pool = find_pool(router, in->method);
+        in->pool = router_find_pool(router, in->method);
     }
     if (!in->pool) in->pool = session_pool(in);
     if (!in->pool) in->pool = in->client->default_pool;

@@ -17,6 +17,15 @@
 #include "pool.h"
 #include "session.h"
 
+typedef enum router_order {
+    ROUTER_SCALE,   /* pool, number of workers */
+    ROUTER_RESTART, /* pool */
+    ROUTER_ATTACH,  /* pool; the worker's id */
+    ROUTER_DETACH,  /* the rest: a worker */
+    ROUTER_PAUSE,
+    ROUTER_RESUME
+} router_order_t;
+
 typedef struct router_ops {
     /* Queues one line (pieces, without newline) for the worker; false when its queue
      * has no room for it. */
@@ -28,6 +37,11 @@ typedef struct router_ops {
     bool (*status)(void *context, buffer_t *out);
     /* The target's handshake has succeeded (error NULL) or failed (a sentence). */
     void (*handshake_done)(void *context, target_t *target, const char *error);
+    /* An order of the host client about a pool, or the worker whose id `number` is.  A number,
+     * or a STDIO_BUS_ERR_ code. */
+    int (*manage)(void *context, router_order_t order, pool_t *pool, int64_t number);
+    /* A line of a worker that is attached to the host client; false: there is none of this id. */
+    bool (*from_attached)(void *context, int64_t worker_id, json_span_t line);
 } router_ops_t;
 
 typedef struct router {

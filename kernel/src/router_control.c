@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "router_inbound.h"
+#include "stdio_bus.h"
 #include "sys.h"
 
 #define HELLO_VERSION "1.0" /* of the stdio_bus/ methods */
@@ -69,19 +70,95 @@ bool router_cancel(inbound_t *in, json_span_t id) {
     return false;
 }
 
+static json_span_t param(const inbound_t *in, const char *name) {
+    const json_span_t none = {"null", 4};
+    json_span_t value, params = inbound_has(in, FIELD_PARAMS) ? inbound_value(in, FIELD_PARAMS) : none;
+    return *params.text == '{' && json_get(params, name, &value) ? value : none;
+}
+
+/* What a host may order about pools and workers. */
+static const struct order {
+    const char *method;
+    router_order_t order;
+    bool of_pool;       /* params.pool */
+    const char *number; /* a further parameter; NULL: none */
+} ORDERS[] = {
+    {"stdio_bus/scale", ROUTER_SCALE, true, "instances"},  {"stdio_bus/restart", ROUTER_RESTART, true, NULL},
+    {"stdio_bus/attach", ROUTER_ATTACH, true, NULL},       {"stdio_bus/detach", ROUTER_DETACH, false, "worker"},
+    {"stdio_bus/pause", ROUTER_PAUSE, false, "worker"},    {"stdio_bus/resume", ROUTER_RESUME, false, "worker"},
+};
+
+static bool obey(inbound_t *in, const struct order *order) {
+    router_t *router = in->router;
+    pool_t *pool = NULL;
+    int64_t number = 0;
+    json_span_t name = param(in, "pool");
+    if (order->of_pool && !(pool = router_find_pool(router, name)))
+        return router_refuse(in, RPC_UNKNOWN_POOL, NULL, "there is no pool %.*s: use the id of a configured pool",
+                             router_clip(name), name.text);
+    if (order->number && !json_integer(param(in, order->number), &number))
+        return router_refuse(in, RPC_INVALID_REQUEST, NULL, "%s needs params.%s, an integer", order->method,
+                             order->number);
+    int code = router->ops.manage(router->context, order->order, pool, number);
+    if (!in->id.text) return false; /* about a worker that has gone, say: nothing to tell */
+    error_detail_t detail = {.pool = pool, .retryable = true};
+    char result[48] = "{}";
+    switch (code) {
+    case STDIO_BUS_ERR_ENOTFOUND:
+        return router_refuse(in, RPC_INVALID_REQUEST, NULL, "there is no worker %" PRId64, number);
+    case STDIO_BUS_ERR_EINVAL:
+        return router_refuse(in, RPC_INVALID_REQUEST, &detail,
+                             pool ? "a pool with a command has 1 to 1024 instances, an embedded one none"
+                                  : "this worker is not attached");
+    case STDIO_BUS_ERR_STATE: return router_refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
+    case STDIO_BUS_ERR_EAGAIN:
+        return router_refuse(in, RPC_OVERLOADED, NULL, "other requests are out to worker %" PRId64, number);
+    case STDIO_BUS_ERR_BUFFER: return router_refuse(in, RPC_OVERLOADED, &detail, "no memory for a worker: retry later");
+    default: break;
+    }
+    if (order->order == ROUTER_ATTACH) snprintf(result, sizeof result, "{\"worker\":%d}", code);
+    router_answer_result(in, result);
+    return false;
+}
+
+/* A line of a worker that is attached to the host. */
+static void take_attached(inbound_t *in) {
+    router_t *router = in->router;
+    json_span_t line = param(in, "message");
+    int64_t worker;
+    if (!json_integer(param(in, "worker"), &worker) || *line.text != '{' ||
+        !router->ops.from_attached(router->context, worker, line))
+        router->routing_errors++; /* it has been detached: a race that is nobody's fault */
+}
+
+/* False: not a method for hosts alone, or not from one. */
+static bool control_of_host(inbound_t *in) {
+    if (in->client->id != STDIO_BUS_HOST_CLIENT) return false;
+    if (!in->id.text && inbound_is_method(in, "stdio_bus/from_worker")) {
+        take_attached(in);
+        return true;
+    }
+    for (size_t i = 0; i < sizeof ORDERS / sizeof *ORDERS; i++) {
+        if (!inbound_is_method(in, ORDERS[i].method)) continue;
+        obey(in, &ORDERS[i]);
+        return true;
+    }
+    return false;
+}
+
 bool router_control(inbound_t *in) {
-    if (json_string_equals(in->method, "stdio_bus/cancel", 16)) {
+    if (inbound_is_method(in, "stdio_bus/cancel")) {
         if (in->id.text || !inbound_has(in, FIELD_PARAMS_ID))
             return router_refuse(in, RPC_INVALID_REQUEST, NULL,
                                  "stdio_bus/cancel is a notification whose params.id is the id of a request");
         return router_cancel(in, inbound_value(in, FIELD_PARAMS_ID));
     }
-    if (!in->id.text) return false;
-    if (json_string_equals(in->method, "stdio_bus/ping", 14)) {
+    if (control_of_host(in) || !in->id.text) return false;
+    if (inbound_is_method(in, "stdio_bus/ping")) {
         router_answer_result(in, "{}");
         return false;
     }
-    if (json_string_equals(in->method, "stdio_bus/hello", 15)) {
+    if (inbound_is_method(in, "stdio_bus/hello")) {
         char result[128];
         snprintf(result, sizeof result,
                  "{\"negotiatedProtocolVersion\":\"" HELLO_VERSION "\",\"sessionId\":\"client-%" PRId32
@@ -90,7 +167,7 @@ bool router_control(inbound_t *in) {
         router_answer_result(in, result);
         return false;
     }
-    if (json_string_equals(in->method, "stdio_bus/stats", 15)) {
+    if (inbound_is_method(in, "stdio_bus/stats")) {
         buffer_t status;
         buffer_init(&status, STATUS_MAX);
         bool ok = in->router->ops.status(in->router->context, &status) && buffer_append(&status, "", 1);

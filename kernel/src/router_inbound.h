@@ -53,6 +53,9 @@ bool router_refuse(inbound_t *in, rpc_error_t error, const error_detail_t *detai
 bool router_refuse_memory(inbound_t *in);
 void router_answer_result(inbound_t *in, const char *result);
 
+/* The pool of this name, a JSON value; NULL: there is none. */
+pool_t *router_find_pool(const router_t *router, json_span_t name);
+
 /* A request or notification for in->pool. */
 bool router_forward(inbound_t *in);
 

@@ -1,12 +1,11 @@
 /* socket.c - see socket.h. */
 #if defined(__linux__)
-#define _GNU_SOURCE /* accept4, struct ucred */
+#define _GNU_SOURCE /* lstat, struct in6_addr in full */
 #endif
 #include "socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -31,29 +30,6 @@ static int fail(char error[SOCKET_ERROR_SIZE], int fd, const char *what, const c
     snprintf(error, SOCKET_ERROR_SIZE, "%.120s: %s", what, why);
     sys_close(fd);
     return -1;
-}
-
-static int prepare(int fd) {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return -1;
-#if defined(__APPLE__)
-    int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-#endif
-    return 0;
-}
-
-static int open_socket(int family) {
-#if defined(__linux__)
-    return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-#else
-    int fd = socket(family, SOCK_STREAM, 0);
-    if (fd >= 0 && prepare(fd) < 0) {
-        sys_close(fd);
-        return -1;
-    }
-    return fd;
-#endif
 }
 
 /* The length of the address, 0 when it is none. */
@@ -86,11 +62,11 @@ int socket_listen_tcp(const char *host, uint16_t *port, char error[SOCKET_ERROR_
     if (!len) return fail(error, -1, host, "must be an IPv4 or IPv6 address, or localhost");
     char where[INET6_ADDRSTRLEN + 16];
     snprintf(where, sizeof where, address.any.sa_family == AF_INET6 ? "[%.45s]:%u" : "%.45s:%u", host, *port);
-    int on = 1, fd = open_socket(address.any.sa_family);
+    int on = 1, fd = sys_socket(address.any.sa_family);
     if (fd < 0) return fail(error, -1, where, strerror(errno));
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (address.any.sa_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (bind(fd, &address.any, len) < 0 || listen(fd, BACKLOG) < 0 || getsockname(fd, &address.any, &len) < 0)
+    if (sys_bind(fd, &address.any, len) < 0 || sys_listen(fd, BACKLOG) < 0 || getsockname(fd, &address.any, &len) < 0)
         return fail(error, fd, where, strerror(errno));
     *port = ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
     return fd;
@@ -101,7 +77,7 @@ static const char *clear_path(const address_t *address) {
     struct stat info;
     if (lstat(address->un.sun_path, &info) < 0) return errno == ENOENT ? NULL : strerror(errno);
     if (!S_ISSOCK(info.st_mode)) return "exists and is not a socket: remove it or choose another path";
-    int probe = open_socket(AF_UNIX);
+    int probe = sys_socket(AF_UNIX);
     if (probe < 0) return strerror(errno);
     int result = connect(probe, &address->any, sizeof address->un), reason = errno;
     sys_close(probe);
@@ -117,11 +93,11 @@ int socket_listen_unix(const char *path, char error[SOCKET_ERROR_SIZE]) {
     strcpy(address.un.sun_path, path);
     const char *obstacle = clear_path(&address);
     if (obstacle) return fail(error, -1, path, obstacle);
-    int fd = open_socket(AF_UNIX);
+    int fd = sys_socket(AF_UNIX);
     if (fd < 0) return fail(error, -1, path, strerror(errno));
     /* Before listen() nobody can connect, so the mode is set in time. */
-    if (bind(fd, &address.any, sizeof address.un) < 0) return fail(error, fd, path, strerror(errno));
-    if (chmod(path, 0600) < 0 || listen(fd, BACKLOG) < 0) {
+    if (sys_bind(fd, &address.any, sizeof address.un) < 0) return fail(error, fd, path, strerror(errno));
+    if (sys_chmod(path, 0600) < 0 || sys_listen(fd, BACKLOG) < 0) {
         int saved = errno;
         unlink(path);
         return fail(error, fd, path, strerror(saved));
@@ -145,26 +121,22 @@ int socket_accept(int listening) {
     int fd = sys_accept(listening);
     if (fd < 0) return -1;
     int on = 1;
-    if (prepare(fd) < 0) {
+    if (sys_prepare(fd) < 0) {
         int saved = errno;
         sys_close(fd);
         errno = saved;
         return -1;
     }
+#if defined(__APPLE__)
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on Unix sockets, which need none */
     return fd;
 }
 
 bool socket_same_user(int fd) {
-#if defined(__linux__)
-    struct ucred peer;
-    socklen_t len = sizeof peer;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
-#else
     uid_t user;
-    gid_t group;
-    return getpeereid(fd, &user, &group) == 0 && user == geteuid();
-#endif
+    return sys_peer_user(fd, &user) == 0 && user == geteuid();
 }
 
 void socket_peer(int fd, char out[SOCKET_PEER_SIZE]) {

@@ -283,6 +283,7 @@ static void begin_stop(worker_t *worker) {
     worker->state = WORKER_STOPPING;
     worker->kill_at = supervisor->closing ? supervisor->kill_at : loop_now(worker->shared->loop) + 2 * grace;
     worker_close_stdin(worker);
+    if (worker->attached) loop_timer_start(worker->shared->loop, &worker->reap, 0); /* has nothing to close */
     supervisor_start_timer(worker, grace);
 }
 
@@ -470,8 +471,10 @@ bool supervisor_stopped(const supervisor_t *supervisor) {
 
 bool supervisor_settled(const supervisor_t *supervisor) {
     const router_t *router = supervisor->router;
-    for (size_t i = 0; i < router->pool_count; i++)
-        if (!heap_first(&router->pools[i].ready) && !router->pools[i].failed) return false;
+    for (size_t i = 0; i < router->pool_count; i++) {
+        const pool_t *pool = &router->pools[i];
+        if (!heap_first(&pool->ready) && !pool->failed && !pool->config->embedded) return false;
+    }
     return true;
 }
 

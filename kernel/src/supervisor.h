@@ -65,6 +65,10 @@ int supervisor_restart(supervisor_t *supervisor, pool_t *pool);
 /* A worker inside the host, over descriptors that are the supervisor's from now on (also
  * on failure).  Its id, or a STDIO_BUS_ERR_ code. */
 int supervisor_embed(supervisor_t *supervisor, pool_t *pool, int to_worker, int from_worker);
+/* A worker inside the host without descriptors: what it is sent goes to the host client as a
+ * message, what it says comes through supervisor_line.  Its id, or a STDIO_BUS_ERR_ code. */
+int supervisor_attach(supervisor_t *supervisor, pool_t *pool);
+void supervisor_line(worker_t *worker, const char *text, size_t len);
 /* Retires an embedded worker. */
 void supervisor_unembed(worker_t *worker);
 

@@ -68,6 +68,19 @@ int supervisor_restart(supervisor_t *supervisor, pool_t *pool) {
     return supervisor_roll(supervisor, pool);
 }
 
+/* The start of a worker inside the host.  Its id. */
+static int greet(worker_t *worker) {
+    pool_t *pool = worker->target.pool;
+    int32_t id = worker->target.worker_id;
+    worker->embedded = true;
+    worker->state = WORKER_STARTING;
+    worker->started_at = loop_now(worker->shared->loop);
+    pool->failed = false;
+    supervisor_start_timer(worker, (uint64_t)pool->config->startup_timeout_sec * 1000);
+    if (!router_begin_handshake(supervisor_of(worker)->router, &worker->target)) supervisor_happen(worker, EVENT_READY);
+    return id;
+}
+
 int supervisor_embed(supervisor_t *supervisor, pool_t *pool, int to_worker, int from_worker) {
     /* Two watches need two descriptors, also of one socket. */
     if (from_worker == to_worker) from_worker = sys_duplicate(to_worker);
@@ -80,20 +93,26 @@ int supervisor_embed(supervisor_t *supervisor, pool_t *pool, int to_worker, int 
         sys_close(from_worker);
         return STDIO_BUS_ERR;
     }
-    worker->embedded = true;
-    worker->state = WORKER_STARTING;
-    worker->started_at = loop_now(supervisor->shared.loop);
-    pool->failed = false;
     if (!worker_attach(worker, &ends)) {
         worker_detach(worker);
         worker->state = WORKER_STOPPED;
         supervisor_mark_leaving(worker);
         return STDIO_BUS_ERR;
     }
-    supervisor_start_timer(worker, (uint64_t)pool->config->startup_timeout_sec * 1000);
-    int32_t id = worker->target.worker_id;
-    if (!router_begin_handshake(supervisor->router, &worker->target)) supervisor_happen(worker, EVENT_READY);
-    return id;
+    return greet(worker);
+}
+
+int supervisor_attach(supervisor_t *supervisor, pool_t *pool) {
+    worker_t *worker = supervisor_add_worker(supervisor, pool);
+    if (!worker) return STDIO_BUS_ERR_BUFFER;
+    worker->attached = true;
+    return greet(worker);
+}
+
+void supervisor_line(worker_t *worker, const char *text, size_t len) {
+    line_t line = {.text = text, .len = len};
+    worker->bytes_out += len;
+    worker->shared->ops.line(worker, LINE_READY, &line);
 }
 
 void supervisor_unembed(worker_t *worker) {

@@ -1,6 +1,6 @@
 /* sys.c - see sys.h. */
 #if defined(__linux__)
-#define _GNU_SOURCE /* pipe2 */
+#define _GNU_SOURCE /* pipe2, struct ucred */
 #endif
 #include "sys.h"
 
@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,10 @@ int sys_open_read(const char *path) {
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+int sys_chmod(const char *path, mode_t mode) {
+    return chmod(path, mode);
+}
+
 ssize_t sys_read(int fd, void *data, size_t size) {
     ssize_t n;
     do n = read(fd, data, size);
@@ -39,6 +44,40 @@ ssize_t sys_write(int fd, const void *data, size_t size) {
     do n = write(fd, data, size);
     while (n < 0 && errno == EINTR);
     return n;
+}
+
+int sys_socket(int family) {
+#if defined(__linux__)
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+#else
+    int fd = socket(family, SOCK_STREAM, 0);
+    if (fd >= 0 && sys_prepare(fd) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+#endif
+}
+
+int sys_bind(int fd, const struct sockaddr *address, socklen_t len) {
+    return bind(fd, address, len);
+}
+
+int sys_listen(int fd, int backlog) {
+    return listen(fd, backlog);
+}
+
+int sys_peer_user(int fd, uid_t *user) {
+#if defined(__linux__)
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) return -1;
+    *user = peer.uid;
+    return 0;
+#else
+    gid_t group;
+    return getpeereid(fd, user, &group);
+#endif
 }
 
 int sys_accept(int listening) {

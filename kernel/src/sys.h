@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 void *sys_malloc(size_t size);
@@ -21,12 +22,18 @@ void *sys_realloc(void *old, size_t size);
 void sys_free(void *memory);
 
 int sys_open_read(const char *path); /* close-on-exec */
+int sys_chmod(const char *path, mode_t mode);
 ssize_t sys_read(int fd, void *data, size_t size);
 ssize_t sys_write(int fd, const void *data, size_t size);
 void sys_close(int fd); /* negative: nothing */
 
-/* Sockets: the next connection; and a write that reports a closed peer as EPIPE only. */
+/* Stream sockets: a non-blocking, close-on-exec one; the next connection, as it comes; the
+ * user at the other end of a Unix one; and a write that reports a closed peer as EPIPE only. */
+int sys_socket(int family);
+int sys_bind(int fd, const struct sockaddr *address, socklen_t len);
+int sys_listen(int fd, int backlog);
 int sys_accept(int listening);
+int sys_peer_user(int fd, uid_t *user);
 ssize_t sys_send(int fd, const void *data, size_t size);
 
 /* A pipe whose ends are non-blocking where asked, close-on-exec, and never 0, 1 or 2

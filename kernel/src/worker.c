@@ -39,7 +39,8 @@ void worker_free(worker_t *worker) {
 }
 
 bool worker_is_alive(const worker_t *worker) {
-    return worker->pid || worker->in.fd >= 0 || worker->out.fd >= 0;
+    bool attached = worker->attached && worker->state != WORKER_STOPPED;
+    return worker->pid || worker->in.fd >= 0 || worker->out.fd >= 0 || attached;
 }
 
 static void close_pipe(worker_t *worker, watch_t *pipe) {

@@ -58,6 +58,7 @@ typedef struct worker {
     worker_state_t state;
     pid_t pid; /* 0: no process */
     bool embedded;    /* lives inside the host: descriptors and no process */
+    bool attached;    /* embedded without descriptors: its lines come and go as messages of the host client */
     bool leaving;     /* retired: freed once it has ended */
     bool outdated;    /* to be replaced by a rolling restart */
     int32_t replaces; /* the worker that is retired when this one is ready; 0: none */

@@ -81,6 +81,11 @@ long long check_like(const char *file, int line, const char *actual, const char 
     return -1;
 }
 
+bool check_under_valgrind(void) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "vgpreload");
+}
+
 int check_result(void) {
     printf("%lu checks, %lu failed\n", checks, failures);
     return failures || !checks;

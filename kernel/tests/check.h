@@ -28,6 +28,10 @@ bool check_str(const char *file, int line, const char *what, const char *actual,
 bool check_text(const char *file, int line, const char *what, const char *actual, size_t len, const char *expected);
 long long check_like(const char *file, int line, const char *actual, const char *pattern);
 
+/* Under valgrind the child of a vfork has memory of its own, and descriptors beyond a lowered
+ * limit cannot be closed. */
+bool check_under_valgrind(void);
+
 /* Prints how many checks there were; the exit status of the test. */
 int check_result(void);
 

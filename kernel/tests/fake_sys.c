@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +20,13 @@
 
 static long live, fail_allocation, fail_call;
 static int descriptors_before;
-static bool no_memory, failed;
+static bool no_memory, failed, foreign_peer;
+static struct {
+    const char *call; /* by its name; NULL: none */
+    int error;
+} to_fail[4];
+static size_t move_at_most;
+static int broken; /* what belongs behind the broken descriptor */
 static uint64_t advanced;
 
 void fake_sys_begin(void) {
@@ -30,6 +37,7 @@ void fake_sys_end(void) {
     CHECK_INT(fake_sys_live_allocations(), 0);
     CHECK_INT(fake_sys_open_descriptors(), descriptors_before);
     CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+    for (int i = 0; i < 4; i++) CHECK_STR(to_fail[i].call, NULL); /* a failure that was never reached */
 }
 
 void fake_sys_fail_allocation(long n) {
@@ -42,10 +50,32 @@ void fake_sys_fail_call(long n) {
     failed = false;
 }
 
+void fake_sys_fail_with(const char *call, int error) {
+    int i = 0;
+    while (to_fail[i].call) REQUIRE(++i < 4);
+    to_fail[i].call = call;
+    to_fail[i].error = error;
+    failed = false;
+}
+
 void fake_sys_no_memory(bool none) { no_memory = none; }
 bool fake_sys_has_failed(void) { return failed; }
+void fake_sys_move_at_most(size_t bytes) { move_at_most = bytes; }
+void fake_sys_foreign_peer(bool foreign) { foreign_peer = foreign; }
 long fake_sys_live_allocations(void) { return live; }
 void fake_sys_advance(uint64_t ms) { advanced += ms; }
+
+void fake_sys_break(int fd) {
+    int other = open("/dev/null", O_RDWR | O_CLOEXEC);
+    broken = dup(fd);
+    REQUIRE(other >= 0 && broken >= 0 && dup2(other, fd) == fd);
+    close(other);
+}
+
+void fake_sys_mend(int fd) {
+    REQUIRE(dup2(broken, fd) == fd && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0);
+    close(broken);
+}
 
 int fake_sys_open_descriptors(void) {
     int count = 0;
@@ -92,23 +122,59 @@ void sys_free(void *memory) {
 
 /* ---- system calls ------------------------------------------------------------ */
 
-static bool fails(int error) {
-    if (!fail_call || --fail_call > 0) return false;
+static bool call_fails(const char *call, int error) {
+    int i = 0;
+    while (i < 4 && !(to_fail[i].call && strcmp(call, to_fail[i].call) == 0)) i++;
+    if (i < 4) {
+        to_fail[i].call = NULL;
+        error = to_fail[i].error;
+    } else if (!fail_call || --fail_call > 0) {
+        return false;
+    }
     failed = true;
     errno = error;
     return true;
+}
+#define fails(error) call_fails(__func__, error)
+
+static size_t moved(size_t size) {
+    return move_at_most && size > move_at_most ? move_at_most : size;
 }
 
 int sys_open_read(const char *path) {
     return fails(EMFILE) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
 }
 
+int sys_chmod(const char *path, mode_t mode) {
+    return fails(EROFS) ? -1 : chmod(path, mode);
+}
+
 ssize_t sys_read(int fd, void *data, size_t size) {
-    return fails(EIO) ? -1 : read(fd, data, size);
+    return fails(EIO) ? -1 : read(fd, data, moved(size));
 }
 
 ssize_t sys_write(int fd, const void *data, size_t size) {
-    return fails(EIO) ? -1 : write(fd, data, size);
+    return fails(EIO) ? -1 : write(fd, data, moved(size));
+}
+
+int sys_socket(int family) {
+    int fd = fails(EMFILE) ? -1 : socket(family, SOCK_STREAM, 0);
+    if (fd >= 0) fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+int sys_bind(int fd, const struct sockaddr *address, socklen_t len) {
+    return fails(EADDRINUSE) ? -1 : bind(fd, address, len);
+}
+
+int sys_listen(int fd, int backlog) {
+    return fails(EADDRINUSE) ? -1 : listen(fd, backlog);
+}
+
+int sys_peer_user(int fd, uid_t *user) {
+    (void)fd; /* both ends are in this process */
+    *user = geteuid() + (foreign_peer ? 1 : 0);
+    return fails(ENOTCONN) ? -1 : 0;
 }
 
 int sys_accept(int listening) {
@@ -116,7 +182,7 @@ int sys_accept(int listening) {
 }
 
 ssize_t sys_send(int fd, const void *data, size_t size) {
-    return fails(EPIPE) ? -1 : send(fd, data, size, MSG_NOSIGNAL);
+    return fails(EPIPE) ? -1 : send(fd, data, moved(size), MSG_NOSIGNAL);
 }
 
 void sys_close(int fd) {

@@ -23,6 +23,8 @@ static struct {
 } messages[MESSAGES_MAX];
 static int message_count;
 static time_t deadline;
+static int listen_mode;
+static const char *listen_where;
 
 void host_main(int argc, char **argv) {
     if (argc > 1) exit(script_worker(argc, argv));
@@ -74,6 +76,20 @@ static void on_worker_event(stdio_bus_t *bus, const stdio_bus_worker_event_t *ev
     host.signal = event->signal;
 }
 
+static void on_client_connect(stdio_bus_t *bus, int client_id, const char *peer, void *user) {
+    char text[32];
+    CHECK(user == &host && bus == host.bus && *peer);
+    snprintf(text, sizeof text, " +%d", client_id);
+    append(host.clients, sizeof host.clients, text);
+}
+
+static void on_client_disconnect(stdio_bus_t *bus, int client_id, const char *reason, void *user) {
+    char text[32];
+    CHECK(user == &host && bus == host.bus && *reason);
+    snprintf(text, sizeof text, " -%d", client_id);
+    append(host.clients, sizeof host.clients, text);
+}
+
 /* ---- life ------------------------------------------------------------------------ */
 
 const char *host_config(const char *config) {
@@ -88,9 +104,22 @@ const char *host_config(const char *config) {
     return out;
 }
 
+void host_listens(int mode, const char *where) {
+    listen_mode = mode;
+    listen_where = where;
+}
+
 bool host_create(const char *config) {
     stdio_bus_options_t options = {
-        .config_json = host_config(config), .on_error = on_error, .on_log = on_log, .user_data = &host};
+        .config_json = host_config(config),
+        .listener = {.mode = listen_mode, .tcp_host = listen_where, .unix_path = listen_where},
+        .on_error = on_error,
+        .on_log = on_log,
+        .on_client_connect = on_client_connect,
+        .on_client_disconnect = on_client_disconnect,
+        .user_data = &host,
+    };
+    listen_mode = STDIO_BUS_LISTEN_NONE;
     memset(&host, 0, sizeof host);
     host.bus = stdio_bus_create(&options);
     if (!host.bus) return false;
@@ -179,6 +208,13 @@ const char *host_events(void) {
     static char last[sizeof host.events];
     strcpy(last, host.events);
     host.events[0] = '\0';
+    return last;
+}
+
+const char *host_clients(void) {
+    static char last[sizeof host.clients];
+    strcpy(last, host.clients);
+    host.clients[0] = '\0';
     return last;
 }
 

@@ -17,7 +17,8 @@ typedef struct host {
     char stderr_tail[8192];
     int exit_code, signal;
     char log[65536];
-    char error[1024]; /* the last one, "CODE: text" */
+    char clients[1024]; /* external ones, " +1 -1 ..." since the last look */
+    char error[1024];   /* the last one, "CODE: text" */
     int errors;
 } host_t;
 
@@ -28,6 +29,8 @@ void host_main(int argc, char **argv);
 
 /* The text with SELF filled in; valid until the next call. */
 const char *host_config(const char *config);
+/* What the next bus listens on: STDIO_BUS_LISTEN_*, an address or a path. */
+void host_listens(int mode, const char *where);
 bool host_create(const char *config); /* batch delivery is on */
 int host_open(const char *config);    /* creates, which must succeed, and starts */
 /* Stops in order and destroys. */
@@ -55,6 +58,7 @@ extern int host_message_client, host_message_worker;
 
 /* The events since the last look. */
 const char *host_events(void);
+const char *host_clients(void);
 bool host_logged(const char *text);
 
 #endif

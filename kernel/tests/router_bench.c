@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fake_sys.h"
+#include "stdio_bus.h"
 
 #define LINES_MAX 20000
 #define TEXT_MAX 4096
@@ -61,6 +62,16 @@ static bool write_status(void *context, buffer_t *out) {
     return buffer_puts(out, "{}");
 }
 
+static int manage(void *context, router_order_t order, pool_t *pool, int64_t number) {
+    (void)context, (void)order, (void)pool, (void)number;
+    return STDIO_BUS_ERR_ENOTFOUND;
+}
+
+static bool from_attached(void *context, int64_t worker_id, json_span_t line) {
+    (void)context, (void)worker_id, (void)line;
+    return false;
+}
+
 static void handshake_done(void *context, target_t *target, const char *error) {
     CHECK(context == &bench);
     if (error) {
@@ -109,7 +120,7 @@ const char *bench_error(const char *id, const char *pool, int worker, rpc_error_
 /* ---- set up and taken down --------------------------------------------------------- */
 
 void bench_open(const char *config, int clients) {
-    static const router_ops_t ops = {to_worker, to_client, write_status, handshake_done};
+    static const router_ops_t ops = {to_worker, to_client, write_status, handshake_done, manage, from_attached};
     memset(&bench, 0, sizeof bench);
     configured(&bench.config, config);
     router_init(&bench.router, &ops, &bench, &bench.config.limits);

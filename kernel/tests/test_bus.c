@@ -204,8 +204,9 @@ static void test_on_message(void) {
 /* Readable when there is something to do, also for what a call of the host has left. */
 static void test_poll_descriptor(void) {
     host_open(STRICT);
-    while (stdio_bus_get_state(host.bus) != STDIO_BUS_STATE_RUNNING && CHECK(wait_readable()))
+    while (!(strstr(host.events, "started:1") && strstr(host.events, "started:2")) && CHECK(wait_readable()))
         CHECK(stdio_bus_step(host.bus, 0) >= 0);
+    CHECK_INT(stdio_bus_get_state(host.bus), STDIO_BUS_STATE_RUNNING);
     CHECK(!readable()); /* idle */
     host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/ping'}\n");
     CHECK(readable());

@@ -16,7 +16,7 @@
 
 #define POOL_KEYS_TEXT                                                                                             \
     "id, command, args, instances, env, inherit_env, cwd, protocol, max_in_flight, max_queue, startup_timeout_sec, " \
-    "handshake"
+    "handshake, embedded"
 #define LIMIT_KEYS_TEXT                                                                                   \
     "max_input_buffer, max_output_queue, max_restarts, restart_window_sec, drain_timeout_sec, "           \
     "backpressure_timeout_sec, max_clients, max_sessions"
@@ -74,6 +74,9 @@ static void test_pool_fields(void) {
     static const char *const cases[][2] = {
         {"'command':'c'", "pools[0].id: is required"},
         {"'id':'a'", "pools[0].command: is required"},
+        {"'id':'a','embedded':false", "pools[0].command: is required"},
+        {"'id':'a','embedded':true,'command':'c'", "pools[0].command: must not be given for an embedded pool"},
+        {"'id':'a','embedded':1", "pools[0].embedded: must be true or false"},
         {"'id':7", "pools[0].id: must be a string"},
         {"'id':null", "pools[0].id: must be a string"},
         {"'id':''", "pools[0].id: must not be empty"},

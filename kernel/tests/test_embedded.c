@@ -1,5 +1,6 @@
 /* test_embedded.c - workers inside the host: over one socket or two pipes, beside those
  * with a process. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -104,11 +105,47 @@ static void test_bad_arguments(void) {
     host_close();
 }
 
+/* Descriptors that are handed over are closed when the worker cannot be had. */
+static void test_cannot_be_had(void) {
+    static const char *const calls[] = {"sys_duplicate", "sys_prepare"};
+    int ends[2];
+    open_pool("stdiobus");
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        fake_sys_fail_with(calls[i], EMFILE);
+        CHECK_INT(stdio_bus_register_embedded_worker(host.bus, ends[0], ends[0], "p"), STDIO_BUS_ERR);
+        CHECK_STR(worker_gets(ends[1]), "");
+        close(ends[1]);
+    }
+    for (long n = 1; n <= 2; n++) {
+        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        fake_sys_fail_allocation(n);
+        int id = stdio_bus_register_embedded_worker(host.bus, ends[0], ends[0], "p");
+        CHECK(fake_sys_has_failed() ? id == STDIO_BUS_ERR : id > 0);
+        fake_sys_fail_allocation(0);
+        close(ends[1]);
+    }
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    fake_sys_break(stdio_bus_get_poll_fd(host.bus));
+    CHECK_INT(stdio_bus_register_embedded_worker(host.bus, ends[0], ends[0], "p"), STDIO_BUS_ERR);
+    fake_sys_mend(stdio_bus_get_poll_fd(host.bus));
+    CHECK_STR(worker_gets(ends[1]), "");
+    close(ends[1]);
+    host_ingest("{'id':1,'method':'echo'}"); /* nothing is sent to what is not there */
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':*}");
+    CHECK_INT(host_message_worker, 1);
+    UNTIL(stdio_bus_get_workers(host.bus, NULL, 0) == 1);
+    host_close();
+}
+
 int main(int argc, char **argv) {
     host_main(argc, argv);
+    fake_sys_begin();
     test_over_a_socket();
     test_over_pipes_with_handshake();
     test_stop_does_not_wait_for_ever();
     test_bad_arguments();
+    test_cannot_be_had();
+    fake_sys_end();
     return check_result();
 }

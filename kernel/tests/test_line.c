@@ -243,6 +243,27 @@ static void test_many_lines(void) {
     line_reader_free(&reader);
 }
 
+/* Between two lines of one chunk the maximum grows. */
+static void test_extend(void) {
+    static const char data[] = "hello\nthis is a line of 27 bytes\nthis is";
+    line_reader_t reader;
+    line_t line;
+    line_reader_init(&reader, MAX, KEEP);
+    line_feed(&reader, "hel", 3);
+    CHECK_INT(line_next(&reader, &line), LINE_MORE);
+    line_feed(&reader, data + 3, sizeof data - 4);
+    CHECK_INT(line_next(&reader, &line), LINE_READY);
+    line_reader_extend(&reader, 2 * MAX);
+    CHECK_TEXT(line.text, line.len, "hello");
+    CHECK_INT(line_next(&reader, &line), LINE_READY);
+    CHECK_TEXT(line.text, line.len, "this is a line of 27 bytes");
+    CHECK_INT(line_next(&reader, &line), LINE_MORE);
+    line_feed(&reader, data + 13, 20);
+    CHECK_INT(line_next(&reader, &line), LINE_READY);
+    CHECK_TEXT(line.text, line.len, "this is a line of 27 bytes");
+    line_reader_free(&reader);
+}
+
 int main(void) {
     fake_sys_begin();
     test_splits();
@@ -254,6 +275,7 @@ int main(void) {
     test_big_line();
     test_byte_at_a_time();
     test_many_lines();
+    test_extend();
     fake_sys_end();
     return check_result();
 }

@@ -260,6 +260,26 @@ static void test_too_long_from_client(void) {
     bench_close();
 }
 
+/* A worker that has asked is told, and the client that answers too much is not: there is no
+ * request of its own to fail. */
+static void test_too_long_answer_from_client(void) {
+    open_ready(2);
+    char text[700];
+    call(1, 1, "");
+    CHECK(bench_reply(1, "{'id':'w','method':'ask'}"));
+    long long ask = CLIENT_GETS(1, 1, "{'id':#,'method':'ask'}");
+    snprintf(text, sizeof text, "{\"id\":%lld,\"result\":\"%0400d\"}", ask, 0);
+    line_t line = cut(text);
+    router_client_too_long(&bench.router, &bench.clients[0], &line); /* it was not asked */
+    CLIENT_GETS_ERROR(0, 0, "#", "null", RPC_INVALID_REQUEST, false);
+    CHECK_INT(bench.targets[1].ask_count, 1);
+    router_client_too_long(&bench.router, &bench.clients[1], &line);
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':'w','error':{'code':-32601,'message':'the client*s answer is too long'}}");
+    CHECK_INT(bench.targets[1].ask_count, 0);
+    QUIET();
+    bench_close();
+}
+
 int main(void) {
     fake_sys_begin();
     test_notifications();
@@ -273,6 +293,7 @@ int main(void) {
     test_id_cut_by_the_head();
     test_too_long_requests();
     test_too_long_from_client();
+    test_too_long_answer_from_client();
     fake_sys_end();
     return check_result();
 }

@@ -5,6 +5,7 @@
 
 #include "fake_sys.h"
 #include "host.h"
+#include "sys.h"
 
 #define POOL "{'pools':[{'id':'p','command':'SELF','args':['work'],'instances':%d}]}"
 
@@ -89,6 +90,20 @@ static void test_fewer_has_an_end(void) {
     host_destroy();
 }
 
+/* A worker that is taken out of service and does not go has some seconds; the stop of the bus
+ * does not wait for their end. */
+static void test_stop_hastens_a_slow_end(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['deaf'],'instances':2}]}"), STDIO_BUS_OK);
+    UNTIL(all_ready(2));
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 1), STDIO_BUS_OK);
+    UNTIL(worker(1).state == STDIO_BUS_WORKER_STOPPING);
+    uint64_t before = sys_now_ms();
+    CHECK_INT(stdio_bus_stop(host.bus, 0), STDIO_BUS_OK);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK(sys_now_ms() - before < 3500); /* of four */
+    host_destroy();
+}
+
 static void test_rolling_restart(void) {
     open_pool(2);
     int before[] = {worker(0).pid, worker(1).pid};
@@ -143,11 +158,14 @@ static void test_bad_arguments(void) {
 
 int main(int argc, char **argv) {
     host_main(argc, argv);
+    fake_sys_begin();
     test_more();
     test_fewer_waits_for_what_is_under_way();
     test_fewer_has_an_end();
+    test_stop_hastens_a_slow_end();
     test_rolling_restart();
     test_restart_of_a_failed_pool();
     test_bad_arguments();
+    fake_sys_end();
     return check_result();
 }

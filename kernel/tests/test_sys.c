@@ -8,8 +8,10 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,20 +139,85 @@ static void test_descriptors_of_the_host(void) {
     for (int i = 0; i < 2; i++) sys_close(fds[i]);
 }
 
-static void test_accept(void) {
+static void test_sockets(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr *any = (const struct sockaddr *)&address;
     socklen_t len = sizeof address;
-    int listening = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
-    REQUIRE(bind(listening, (struct sockaddr *)&address, len) == 0 && listen(listening, 1) == 0);
+    int listening = sys_socket(AF_INET), client = socket(AF_INET, SOCK_STREAM, 0), other = sys_socket(AF_INET);
+    REQUIRE(listening >= 0 && nonblocking(listening) && close_on_exec(listening));
+    REQUIRE(sys_bind(listening, any, len) == 0 && sys_listen(listening, 1) == 0);
     REQUIRE(getsockname(listening, (struct sockaddr *)&address, &len) == 0);
-    REQUIRE(connect(client, (struct sockaddr *)&address, len) == 0);
-    int fd = sys_accept(listening);
+    CHECK_INT(sys_bind(other, any, len), -1);
+    CHECK_INT(errno, EADDRINUSE);
+    CHECK_INT(sys_listen(-1, 1), -1);
+    CHECK_INT(sys_socket(-1), -1);
+    REQUIRE(connect(client, any, len) == 0);
+    int fd;
+    do fd = sys_accept(listening);
+    while (fd < 0 && errno == EAGAIN);
     REQUIRE(fd >= 0);
-    CHECK_INT(fcntl(listening, F_SETFL, O_NONBLOCK), 0);
     CHECK_INT(sys_accept(listening), -1);
     CHECK_INT(errno, EAGAIN);
     sys_close(client);
+    sys_close(other);
     sys_close(fd);
+    sys_close(listening);
+}
+
+static void test_peer_user(void) {
+    int fds[2];
+    uid_t user = geteuid() + 1;
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    CHECK_INT(sys_peer_user(fds[0], &user), 0);
+    CHECK_INT(user, geteuid());
+    sys_close(fds[0]);
+    sys_close(fds[1]);
+    CHECK_INT(sys_peer_user(-1, &user), -1);
+}
+
+static void test_chmod(void) {
+    char path[] = "/tmp/stdio_bus.XXXXXX";
+    struct stat info;
+    int fd = mkstemp(path);
+    CHECK_INT(sys_chmod(path, 0640), 0);
+    CHECK(fstat(fd, &info) == 0 && (info.st_mode & 0777) == 0640);
+    sys_close(fd);
+    unlink(path);
+    CHECK_INT(sys_chmod(path, 0640), -1);
+}
+
+static int alarms, full_pipe[2], knocking;
+static struct sockaddr_in door;
+
+/* What the interrupted call waits for happens in the third interruption. */
+static void on_alarms(int signal) {
+    static char chunk[65536];
+    (void)signal;
+    if (++alarms == 3) (void)!read(full_pipe[0], chunk, sizeof chunk);
+    if (alarms == 6) connect(knocking, (struct sockaddr *)&door, sizeof door);
+}
+
+static void test_interrupted_write_and_accept(void) {
+    struct itimerval often = {.it_value.tv_usec = 10000, .it_interval.tv_usec = 10000}, never = {{0, 0}, {0, 0}};
+    struct sigaction action = {.sa_handler = on_alarms}, before; /* without SA_RESTART */
+    int listening = socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t len = sizeof door;
+    char chunk[4096] = "";
+    knocking = sys_socket(AF_INET);
+    REQUIRE(sys_pipe(full_pipe, true, true) == 0 && knocking >= 0 && listen(listening, 1) == 0);
+    REQUIRE(getsockname(listening, (struct sockaddr *)&door, &len) == 0);
+    while (write(full_pipe[1], chunk, sizeof chunk) > 0) continue;
+    fcntl(full_pipe[1], F_SETFL, 0);
+    sigaction(SIGALRM, &action, &before);
+    setitimer(ITIMER_REAL, &often, NULL);
+    CHECK_INT(sys_write(full_pipe[1], chunk, sizeof chunk), sizeof chunk);
+    int fd = sys_accept(listening);
+    CHECK(fd >= 0 && alarms >= 6);
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    for (int i = 0; i < 2; i++) sys_close(full_pipe[i]);
+    sys_close(fd);
+    sys_close(knocking);
     sys_close(listening);
 }
 
@@ -281,7 +348,10 @@ int main(void) {
     CHECK_INT(in_child(pipes_without_stdio), 0);
     test_interrupted_read();
     test_descriptors_of_the_host();
-    test_accept();
+    test_sockets();
+    test_peer_user();
+    test_chmod();
+    test_interrupted_write_and_accept();
     test_sigpipe();
     test_children();
     test_clock();

@@ -151,11 +151,11 @@ static void test_worker_that_does_not_read(void) {
 
 static void test_pause(void) {
     host_open(PLAIN);
+    host_ingest("{'id':1,'method':'errors'}");
     CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK);
     CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK);
     CHECK_INT(stdio_bus_pause_worker(host.bus, 2), STDIO_BUS_ERR_ENOTFOUND);
     CHECK_INT(stdio_bus_resume_worker(host.bus, 0), STDIO_BUS_ERR_ENOTFOUND);
-    host_ingest("{'id':1,'method':'errors'}");
     UNTIL(host_logged("stderr: line 99")); /* it is at work, and will answer */
     struct pollfd fd = {.fd = stdio_bus_get_poll_fd(host.bus), .events = POLLIN};
     UNTIL(stdio_bus_step(host.bus, 0) == 0);
@@ -163,6 +163,13 @@ static void test_pause(void) {
     CHECK_INT(host_messages(), 0);
     CHECK_INT(stdio_bus_resume_worker(host.bus, 1), STDIO_BUS_OK);
     HOST_GETS("{'jsonrpc':'2.0','id':1,'result':*}");
+    /* A further request ends a pause, and while several are out there is none. */
+    host_ingest("{'id':2,'method':'hang'}");
+    host_feed(0, "{'jsonrpc':'2.0','method':'stdio_bus/pause','params':{'worker':1}}\n");
+    host_ingest("{'id':3,'method':'late'}");
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_ERR_EAGAIN);
+    CHECK_LIKE(host_message(), "*result*");
+    CHECK_LIKE(host_message(), "*result*");
     host_close();
 }
 

@@ -1,18 +1,23 @@
 """The ``stdio_bus`` program as a process: finding it, starting it, ending it.
 
-What goes over its pipes is the business of ``subprocess.py``.
+What goes over its pipes is the business of ``subprocess.py``, how it comes to run in a
+container that of ``docker.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import atexit
+import logging
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Mapping
-from typing import NamedTuple
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, NamedTuple
 
 from ..config import SubprocessOptions
 from ..errors import UnavailableError
@@ -21,8 +26,46 @@ NAME = "stdio_bus"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+ARGUMENTS = ("--config-fd", "0", "--stdio", "--tagged", "--log-level", "warning")
+"""The configuration is the first line of its stdin: a pipe is all that it needs of its host."""
+
 FORCED_END_SEC = 1.0
 """How long the program may take to end its workers by force."""
+
+_UNDO_SEC = 30.0
+"""How long a command may take that removes what the program has left."""
+
+_BRIEF_SEC = 0.05
+"""How long an end is waited for on the loop: a program that is well needs a few milliseconds."""
+
+POLL_SEC = 0.005
+
+_log = logging.getLogger("stdiobus")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a ``stdio_bus`` comes to run.
+
+    Attributes:
+        command: Its whole command line.
+        name: What messages call it.
+        remedy: What a user can do when it does not start in time.
+        env: Changes to this process's environment; ``None`` as value removes a variable.
+        undo: A command that removes what it leaves when it is killed.
+        start_timeout_sec: How long it may take to report that it runs.
+        drain_timeout_sec: How long it may take to end once it was asked to.
+        stderr_buffer_lines: How many lines of its stderr are kept for error messages.
+    """
+
+    command: Sequence[str]
+    name: str
+    remedy: str
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    undo: Sequence[str] = ()
+    start_timeout_sec: float = 30.0
+    drain_timeout_sec: float = 30.0
+    stderr_buffer_lines: int = 64
 
 
 class Binary(NamedTuple):
@@ -81,41 +124,49 @@ def _problem(path: str) -> str | None:
     return None
 
 
+def local(binary: Binary, options: SubprocessOptions) -> Launch:
+    """The program as a child process."""
+    return Launch(
+        command=[binary.path, *ARGUMENTS],
+        name=f"{binary.path} ({binary.reason})",
+        remedy="check that it is a stdio_bus of this version",
+        env=options.env,
+        start_timeout_sec=options.start_timeout_sec,
+        drain_timeout_sec=options.drain_timeout_sec,
+        stderr_buffer_lines=options.stderr_buffer_lines,
+    )
+
+
 class Program:
-    """A running ``stdio_bus``, in a session of its own so that Ctrl-C is the host's alone.
+    """A running command, in a session of its own so that Ctrl-C is the host's alone.
 
     Args:
-        path: The program.
-        config_json: The configuration, handed over in an unlinked file: a pipe could
-            fill up before the program reads it, and a named file could stay behind.
-        env: Changes to this process's environment; ``None`` as value removes a variable.
+        launch: The command.
 
     Raises:
         UnavailableError: It cannot be executed.
     """
 
-    def __init__(self, path: str, config_json: str, env: Mapping[str, str | None]) -> None:
-        self._pid = os.getpid()
-        with tempfile.TemporaryFile() as config:
-            config.write(config_json.encode())
-            config.seek(0)
-            fd = config.fileno()
-            command = [path, "--config-fd", str(fd), "--stdio", "--tagged", "--log-level", "warning"]
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    bufsize=0,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    pass_fds=(fd,),
-                    start_new_session=True,
-                    env=_environment(env),
-                )
-            except OSError as error:
-                raise UnavailableError(
-                    f"{path} cannot be executed: {error.strerror}", {"path": path}
-                ) from error
+    def __init__(self, launch: Launch) -> None:
+        _finish_what_is_due()
+        self._owner = os.getpid()
+        self._name = launch.name
+        self._undo = launch.undo
+        self._deadline: float | None = None
+        try:
+            self._process = subprocess.Popen(
+                launch.command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=_environment(launch.env),
+            )
+        except OSError as error:
+            raise UnavailableError(
+                f"{launch.name} cannot be executed: {error.strerror}", {"path": launch.command[0]}
+            ) from error
 
     def take_pipes(self) -> tuple[int, int, int]:
         """Its stdin, stdout and stderr; the caller owns the descriptors from now on."""
@@ -140,27 +191,105 @@ class Program:
         """Asks it to end its workers and itself at once; returns immediately.
 
         Two different signals, because two of the same kind can arrive as one: the second
-        one makes the program skip the orderly part.
+        one makes the program skip the orderly part. Idempotent; after `FORCED_END_SEC`
+        `advance` kills it.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._process.send_signal(number)
+        if self._deadline is None and os.getpid() == self._owner:
+            self._deadline = time.monotonic() + FORCED_END_SEC
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._process.send_signal(number)
 
-    def kill(self, *, patient: bool = True) -> None:
+    def advance(self) -> bool:
+        """Does what is due on the way to its end, after `end_by_force`; never waits.
+
+        Returns:
+            Whether all is done: it was reaped, and what it has left is removed.
+        """
+        if os.getpid() != self._owner:
+            return True  # a forked child: the process is the parent's
+        with _advancing:
+            return self._advance()
+
+    def _advance(self) -> bool:
+        assert self._deadline is not None, "it was not asked to end"
+        if self._process.poll() is None:
+            if time.monotonic() >= self._deadline:
+                self._process.kill()
+            return False
+        if not self._undo or self._process.returncode >= 0:
+            return True  # it has ended by itself, and left nothing
+        command, self._undo = self._undo, ()
+        try:
+            nothing = subprocess.DEVNULL
+            self._process = subprocess.Popen(
+                command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+            )
+        except OSError as error:
+            _log.warning("%s may have left something: %s: %s", self._name, command[0], error.strerror)
+            return True
+        self._deadline = time.monotonic() + _UNDO_SEC
+        return False
+
+    def finish(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Ends it for certain and reaps it.  Idempotent; does nothing in a forked child.
 
         Args:
-            patient: Give it a moment to end its workers first.  It blocks for that
-                moment, which is `FORCED_END_SEC` at most and usually milliseconds.
+            loop: The running loop, which must not be blocked: what takes longer than a
+                moment goes on there, or at the latest at interpreter exit.  ``None`` to
+                wait for the end.
         """
-        if os.getpid() != self._pid or self._process.poll() is not None:
-            return
-        if patient:
-            self.end_by_force()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(FORCED_END_SEC)
+        self.end_by_force()
+        moment = time.monotonic() + _BRIEF_SEC
+        while not self.advance():
+            if loop is not None and time.monotonic() >= moment:
+                _unfinished.add(self)
+                self._finish_later(loop)
                 return
-        self._process.kill()
-        self._process.wait()
+            time.sleep(POLL_SEC / 5)
+        _unfinished.discard(self)
+
+    def _finish_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.advance():
+            _unfinished.discard(self)
+        else:
+            loop.call_later(POLL_SEC, self._finish_later, loop)
+
+
+def poll_until(condition: Callable[[], bool]) -> asyncio.Future[None]:
+    """Returns a future that is done when the condition holds; cancel it to stop looking.
+
+    For the end of a child, which not every platform and loop can report.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[None] = loop.create_future()
+
+    def look() -> None:
+        if outcome.done():
+            return
+        if condition():
+            outcome.set_result(None)
+        else:
+            loop.call_later(POLL_SEC, look)
+
+    look()
+    return outcome
+
+
+_advancing = threading.Lock()
+_unfinished: set[Program] = set()
+"""Programs whose end has begun; some may have lost the loop that saw to it."""
+
+
+def _finish_what_is_due() -> None:
+    for program in list(_unfinished):
+        if program.advance():
+            _unfinished.discard(program)
+
+
+@atexit.register
+def _finish_everything() -> None:
+    for program in list(_unfinished):
+        program.finish(None)
 
 
 def _environment(changes: Mapping[str, str | None]) -> dict[str, str] | None:

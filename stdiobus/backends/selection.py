@@ -1,6 +1,7 @@
 """Choosing a backend: the one that was asked for, or the first that works.
 
-Order of ``auto``: native where the library loads, subprocess where the program is found.
+Order of ``auto``: native where the library loads, subprocess where the program is found,
+docker where an engine answers and has the image.
 ``STDIOBUS_BACKEND`` overrides ``auto``, never an explicit choice.  Starting the chosen one
 is the client's business.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
-from ..config import NativeOptions, SubprocessOptions
+from ..config import DockerOptions, NativeOptions, SubprocessOptions
 from ..errors import InvalidArgumentError, UnavailableError
 from ..messages import BackendMode, ListenMode
 from .base import Backend
@@ -24,7 +26,7 @@ def resolve_mode(backend: str | Backend, native: NativeOptions) -> BackendMode:
     """The mode that was asked for, the environment considered.
 
     Args:
-        backend: ``auto``, ``native`` or ``subprocess``; or a backend, which has its mode.
+        backend: ``auto``, ``native``, ``subprocess`` or ``docker``; or a backend, which has its mode.
         native: Its listener rules out every other backend.
 
     Raises:
@@ -45,7 +47,9 @@ def resolve_mode(backend: str | Backend, native: NativeOptions) -> BackendMode:
     return mode
 
 
-def choose(mode: BackendMode, native: NativeOptions, subprocess: SubprocessOptions) -> Backend:
+async def choose(
+    mode: BackendMode, native: NativeOptions, subprocess: SubprocessOptions, docker: DockerOptions
+) -> Backend:
     """Makes the backend for a mode that `resolve_mode` returned.
 
     Raises:
@@ -56,6 +60,9 @@ def choose(mode: BackendMode, native: NativeOptions, subprocess: SubprocessOptio
         return _native(native)
     if mode is BackendMode.SUBPROCESS:
         return _subprocess(subprocess)
+    if mode is BackendMode.DOCKER:
+        return await _docker(docker, fetch=True)
+    failed: dict[BackendMode, UnavailableError] = {}
     try:
         return _native(native)
     except UnavailableError as error:
@@ -64,15 +71,24 @@ def choose(mode: BackendMode, native: NativeOptions, subprocess: SubprocessOptio
                 f"the listener needs the native backend, which is not available: {error.message}",
                 error.details,
             ) from error
-        reason = error
+        failed[BackendMode.NATIVE] = error
     try:
-        backend = _subprocess(subprocess)
+        return _instead(_subprocess(subprocess), failed)
     except UnavailableError as error:
+        failed[BackendMode.SUBPROCESS] = error
+    try:
+        return _instead(await _docker(docker, fetch=False), failed)
+    except UnavailableError as error:
+        failed[BackendMode.DOCKER] = error
+        listing = "".join(f"\n{mode.value}: {each.message}" for mode, each in failed.items())
         raise UnavailableError(
-            f"no backend is available.\nnative: {reason.message}\nsubprocess: {error.message}",
-            {"native": reason.details, "subprocess": error.details},
+            f"no backend is available.{listing}", {mode.value: each.details for mode, each in failed.items()}
         ) from error
-    _log.warning("using the subprocess backend, because the native one is not available: %s", reason.message)
+
+
+def _instead(backend: Backend, failed: Mapping[BackendMode, UnavailableError]) -> Backend:
+    reasons = "; ".join(f"{mode.value}: {error.message}" for mode, error in failed.items())
+    _log.warning("using the %s backend, because others are not available: %s", backend.mode.value, reasons)
     return backend
 
 
@@ -92,7 +108,16 @@ def _native(options: NativeOptions) -> Backend:
 
 
 def _subprocess(options: SubprocessOptions) -> Backend:
-    from .program import resolve_binary
+    from .program import local, resolve_binary
     from .subprocess import SubprocessBackend
 
-    return SubprocessBackend(resolve_binary(options), options)
+    return SubprocessBackend(local(resolve_binary(options), options))
+
+
+async def _docker(options: DockerOptions, *, fetch: bool) -> Backend:
+    from .docker import DockerBackend, find_engine, require_image
+
+    engine = await find_engine(options)
+    if not fetch or options.pull_policy == "never":
+        await require_image(engine, options.image)
+    return DockerBackend(engine, options)

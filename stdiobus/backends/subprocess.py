@@ -4,7 +4,8 @@ Speaks the program's tagged line format and mirrors the status it reports, so th
 backend offers what the native one does.  The process itself is in ``program.py``, the
 pipes in ``pipes.py``.
 
-Tagged lines: ``<client> <json>`` to the program, ``<client> <worker> <json>`` from it.
+The first line to the program is the configuration.  Then, tagged lines: ``<client> <json>``
+to the program, ``<client> <worker> <json>`` from it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Any, Callable
 
-from ..config import BusConfig, SubprocessOptions
+from ..config import BusConfig
 from ..errors import (
     InternalError,
     InvalidArgumentError,
@@ -30,17 +31,19 @@ from ..errors import (
 from ..messages import BackendMode, BusStats, WorkerEvent, WorkerInfo, returncode
 from .base import Backend, Sink
 from .pipes import PipeReader, PipeWriter
-from .program import FORCED_END_SEC, Binary, Program
+from .program import POLL_SEC, Launch, Program, poll_until
 
 _log = logging.getLogger("stdiobus.kernel")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _OWN_METHODS = b'"stdio_bus/'
-_REAP_INTERVAL_SEC = 0.005
 
 _STATES = {"started": "ready", "restarting": "backoff", "failed": "failed", "stopped": "stopped"}
 """The state of a worker after each kind of event."""
+
+_NEW_WORKER = {"in_flight": 0, "restarts": 0, "uptime_ms": 0, "bytes_in": 0, "bytes_out": 0}
+"""The numbers of a worker of which no status has told yet."""
 
 _EXIT_ERRORS: dict[int, type[StdioBusError]] = {3: InvalidArgumentError, 4: UnavailableError}
 """The program's exit codes: 3 wrong configuration, 4 nothing could be started."""
@@ -50,19 +53,17 @@ class SubprocessBackend(Backend):
     """See `Backend`.
 
     Args:
-        binary: The program.
-        options: Timeouts, environment, buffer of stderr.
+        launch: The program, and how long it may take.
     """
 
     mode = BackendMode.SUBPROCESS
 
-    def __init__(self, binary: Binary, options: SubprocessOptions) -> None:
-        self._binary = binary
-        self._options = options
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
         self._sink: Sink | None = None
         self._held: _Held | None = None
         self._parts: list[bytes] = []
-        self._stderr: deque[str] = deque(maxlen=options.stderr_buffer_lines)
+        self._stderr: deque[str] = deque(maxlen=launch.stderr_buffer_lines)
         self._stderr_rest = b""
         self._status: dict[str, Any] = {}
         self._crashed: set[int] = set()
@@ -82,7 +83,7 @@ class SubprocessBackend(Backend):
         self._sink = sink
         self._reported = loop.create_future()
         self._exited = loop.create_future()
-        program = Program(self._binary.path, config.to_json(), self._options.env)
+        program = Program(self._launch)
         stdin, stdout, stderr = program.take_pipes()
         self._held = _Held(
             program,
@@ -91,19 +92,20 @@ class SubprocessBackend(Backend):
             PipeReader(loop, stderr, self._on_stderr, _ignore),
             loop,
         )
+        self._held.writer.write(config.to_json().encode() + b"\n")
         outcomes: set[asyncio.Future[Any]] = {self._reported, self._exited}
         done, _ = await asyncio.wait(
             outcomes,
-            timeout=self._options.start_timeout_sec,
+            timeout=self._launch.start_timeout_sec,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if self._exited in done:
             raise self._exit_error(self._exited.result(), "could not start")
         if not done:
             raise UnavailableError(
-                f"{self._binary.path} did not report within {self._options.start_timeout_sec:g} s that it "
-                f"runs; is it a {self._binary.reason} of this version?{self._tail()}",
-                {"path": self._binary.path, "stderr": self._stderr_text()},
+                f"{self._launch.name} did not report within {self._launch.start_timeout_sec:g} s that it "
+                f"runs; {self._launch.remedy}{self._tail()}",
+                {"path": self._launch.command[0], "stderr": self._stderr_text()},
             )
 
     def send(self, data: bytes) -> None:
@@ -118,10 +120,10 @@ class SubprocessBackend(Backend):
             return
         self._stopping = True
         self._held.writer.close_after_flush()
-        if not await self._wait_exit(min(timeout_sec, self._options.drain_timeout_sec)):
-            self._held.program.end_by_force()
-            if not await self._wait_exit(FORCED_END_SEC):
-                self._held.program.kill(patient=False)
+        await asyncio.wait({self._exited}, timeout=min(timeout_sec, self._launch.drain_timeout_sec))
+        self._held.program.end_by_force()
+        await poll_until(self._held.program.advance)
+        self._held.stdout.drain()
         self.destroy()
 
     def destroy(self) -> None:
@@ -159,11 +161,6 @@ class SubprocessBackend(Backend):
     def _running(self) -> bool:
         return self._exited is not None and not self._exited.done()
 
-    async def _wait_exit(self, timeout_sec: float) -> bool:
-        assert self._exited is not None
-        await asyncio.wait({self._exited}, timeout=timeout_sec)
-        return self._exited.done()
-
     # ---- Lines from the program
 
     def _on_stdout(self, block: bytes) -> None:
@@ -179,7 +176,7 @@ class SubprocessBackend(Backend):
             self._on_lines(lines)
         except (KeyError, TypeError, ValueError) as error:
             self._fail(
-                InternalError(f"{self._binary.path} wrote a line that this version does not know: {error!r}")
+                InternalError(f"{self._launch.name} wrote a line that this version does not know: {error!r}")
             )
 
     def _on_lines(self, lines: list[bytes]) -> None:
@@ -223,10 +220,18 @@ class SubprocessBackend(Backend):
         elif event.kind == "started" and worker in self._crashed:
             self._crashed.discard(worker)
             self._restarts[worker] = self._restarts.get(worker, 0) + 1
-        for entry in self._status.get("workers", []):
-            if entry["id"] == worker:
-                entry["state"] = _STATES[event.kind]
-                entry["pid"] = event.pid if event.kind == "started" else 0
+        workers = self._status.setdefault("workers", [])
+        entry = next((entry for entry in workers if entry["id"] == worker), None)
+        if entry is None:
+            if event.kind != "started":
+                return
+            entry = {"pool": event.pool, "id": worker, **_NEW_WORKER}
+            workers.append(entry)
+        if event.kind == "stopped" and not self._stopping:
+            workers.remove(entry)  # retired: the next status does not have it
+            return
+        entry["state"] = _STATES[event.kind]
+        entry["pid"] = event.pid if event.kind == "started" else 0
 
     def _worker_info(self, entry: dict[str, Any]) -> WorkerInfo:
         number = entry["id"]
@@ -249,7 +254,7 @@ class SubprocessBackend(Backend):
             return
         code = self._held.program.poll()
         if code is None:
-            asyncio.get_running_loop().call_later(_REAP_INTERVAL_SEC, self._reap)
+            asyncio.get_running_loop().call_later(POLL_SEC, self._reap)
             return
         self._held.stderr.drain()
         self._exited.set_result(code)
@@ -260,8 +265,8 @@ class SubprocessBackend(Backend):
         how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         kind = TransportError if what != "could not start" else _EXIT_ERRORS.get(code, UnavailableError)
         return kind(
-            f"{self._binary.path} ({self._binary.reason}) {what}: {how}{self._tail()}",
-            {"path": self._binary.path, "returncode": code, "stderr": self._stderr_text()},
+            f"{self._launch.name} {what}: {how}{self._tail()}",
+            {"path": self._launch.command[0], "returncode": code, "stderr": self._stderr_text()},
         )
 
     def _fail(self, error: StdioBusError) -> None:
@@ -302,9 +307,10 @@ class _Held:
         """Closes the pipes and ends the program; on the loop's thread only."""
         if os.getpid() != self._pid:
             return  # a forked child: the loop shares its descriptors with the parent
-        self.program.kill()
+        self.program.end_by_force()
         for pipe in (self.writer, self.stdout, self.stderr):
             pipe.close()
+        self.program.finish(self._loop if self._loop.is_running() else None)
 
     def release_from_anywhere(self) -> None:
         """As `release`, marshalled to the loop's thread where that still runs elsewhere."""

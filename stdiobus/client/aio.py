@@ -7,16 +7,17 @@ in ``protocol/``, how it travels in ``backends/``.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
-from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..config import BusConfig, DockerOptions, NativeOptions, PoolConfig, SubprocessOptions
 from ..errors import (
     InvalidStateError,
     ResourceExhaustedError,
@@ -26,6 +27,7 @@ from ..errors import (
 from ..messages import (
     BusState,
     BusStats,
+    HelloResult,
     ListenMode,
     OverflowPolicy,
     StreamEvent,
@@ -34,16 +36,20 @@ from ..messages import (
 from ..protocol.codec import refuse, to_bytes
 from ..protocol.failures import ended
 from ..protocol.session import Pending
-from .arguments import Targets, read_config, seconds
+from .arguments import Targets, read_config, read_hello, seconds
 from .dispatch import Dispatcher
+from .embedded import EmbeddedWorker, WorkerFunction
+from .handlers import Handler, Handlers
+from .handles import PoolHandle, SessionHandle
 from .listeners import LineCallback, Listeners, WorkerCallback
 from .streaming import ResponseStream
 from .subscriptions import NotificationSubscription
 
 if TYPE_CHECKING:
-    from ..options import RequestOptions
+    from ..options import HelloParams, RequestOptions
 
 _Line = TypeVar("_Line", bound=LineCallback)
+_Handler = TypeVar("_Handler", bound=Handler)
 _Worker = TypeVar("_Worker", bound=WorkerCallback)
 
 _current_thread = threading.get_ident
@@ -60,11 +66,12 @@ class AsyncStdioBus:
     Args:
         config: The pools and limits.
         config_path: Or a JSON file with them.
-        backend: ``auto``, ``native`` or ``subprocess``; or a backend of your own, a
+        backend: ``auto``, ``native``, ``subprocess`` or ``docker``; or a backend of your own, a
             `stdiobus.backends.memory.MemoryBackend` for example.
         timeout_ms: Deadline of calls that name none, in milliseconds; ``math.inf`` for none.
         native: Options of the native backend; a listener needs it.
         subprocess: Options of the subprocess backend.
+        docker: Options of the docker backend.
 
     Raises:
         InvalidArgumentError: Something in the arguments is wrong; the message names it.
@@ -79,16 +86,21 @@ class AsyncStdioBus:
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
+        docker: DockerOptions | None = None,
     ) -> None:
         self._config = read_config(config, config_path)
         self._native = native if native is not None else NativeOptions()
         self._subprocess = subprocess if subprocess is not None else SubprocessOptions()
+        self._docker = docker if docker is not None else DockerOptions()
         self._mode = resolve_mode(backend, self._native)
         self._own_backend = backend if isinstance(backend, Backend) else None
         self._timeout = seconds(timeout_ms)
         self._targets = Targets(self._config)
         self._client_session_id = f"py-{os.urandom(6).hex()}"
+        self._agent_session_id: str | None = None
+        self._sessions = itertools.count(1)
         self._listeners = Listeners()
+        self._handlers = Handlers()
         self._state = BusState.CREATED
         self._forked_from: int | None = None
         self._thread = 0
@@ -121,8 +133,14 @@ class AsyncStdioBus:
         self._thread = threading.get_ident()
         self._thread_name = threading.current_thread().name
         try:
-            backend = self._own_backend or choose(self._mode, self._native, self._subprocess)
-            dispatcher = Dispatcher(self._config, self._client_session_id, self._listeners, backend)
+            backend = self._own_backend or await choose(
+                self._mode, self._native, self._subprocess, self._docker
+            )
+            if self._state is not BusState.STARTING:  # destroyed in between
+                raise self._unusable("start")
+            dispatcher = Dispatcher(
+                self._config, self._client_session_id, self._listeners, self._handlers, backend
+            )
             self._dispatcher = dispatcher
             await dispatcher.start()
             self._finalizer = weakref.finalize(self, backend.finalizer())
@@ -133,6 +151,31 @@ class AsyncStdioBus:
             raise
         finally:
             self._changing.set_result(None)
+
+    async def connect(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
+        """`start`, then `hello`; arguments and errors are theirs."""
+        await self.start()
+        return await self.hello(params)
+
+    async def hello(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
+        """Says hello to the bus (``stdio_bus/hello``); `agent_session_id` is known afterwards.
+
+        Args:
+            params: What to say of this client; a mapping is sent as it is.
+
+        Raises:
+            NegotiationFailedError: The bus speaks another version of these methods, or
+                its answer is not one.
+            StdioBusError: As in `request`.
+        """
+        from ..options import HelloParams  # loaded by those who say hello only
+
+        asked = HelloParams() if params is None else params
+        fields = asked.to_dict() if isinstance(asked, HelloParams) else dict(asked)
+        answer = await self._usable("hello").order("stdio_bus/hello", fields)
+        result = read_hello(answer, fields.get("protocolVersion"))
+        self._agent_session_id = result.session_id
+        return result
 
     async def stop(self, timeout_sec: float = 30.0) -> None:
         """Ends every pending request with `TransportError` and the workers in order.
@@ -337,6 +380,92 @@ class AsyncStdioBus:
         if self._dispatcher is not None:
             self._dispatcher.cancel(pending)
 
+    # ---- Pools, sessions and workers
+
+    def pool(self, id: str) -> PoolHandle:
+        """A handle on one pool: its calls, its subscriptions, its workers.
+
+        Raises:
+            InvalidArgumentError: The configuration has no such pool.
+        """
+        self._targets.check(id)
+        return PoolHandle(self, id)
+
+    def session(self, id: str | None = None, *, pool: str | None = None) -> SessionHandle:
+        """A conversation that stays on one worker; a context manager.
+
+        Args:
+            id: Its name, a fresh one by default.
+            pool: The pool of its calls, where they name none.
+
+        Raises:
+            InvalidArgumentError: There is no such pool, or ``id`` is not a name.
+        """
+        if pool is not None:
+            self._targets.check(pool)
+        if id is None:
+            id = f"{self._client_session_id}.s{next(self._sessions)}"
+        elif not isinstance(id, str) or not id:
+            refuse("session_id", "must be a string that is not empty")
+        return SessionHandle(self, id, pool)
+
+    async def scale_pool(self, pool: str, instances: int) -> None:
+        """Changes the number of a pool's processes and returns when they are ready.
+
+        Of too many the youngest end, after what is under way on them.
+
+        Args:
+            pool: The pool.
+            instances: 1..1024.
+
+        Raises:
+            InvalidArgumentError: There is no such pool, or it cannot have that many.
+            UnavailableError: A new worker cannot be started.
+            TimeoutError: It takes longer than the pool's start and drain times.
+        """
+        self._targets.check(pool)
+        if isinstance(instances, bool) or not isinstance(instances, int) or not 1 <= instances <= 1024:
+            refuse("instances", "must be an integer, 1..1024")
+        if self._pool_config(pool).embedded:
+            refuse("pool", f"{pool!r} is embedded and has no processes; add workers with add_worker()")
+        await self._usable("scale_pool").scale(pool, instances)
+
+    async def restart_pool(self, pool: str) -> None:
+        """Replaces every process of a pool, one at a time; nothing is lost.
+
+        A worker ends when its successor is ready and what was under way on it is through.
+        Errors as in `scale_pool`; what is left of the old workers then goes on.
+        """
+        self._targets.check(pool)
+        await self._usable("restart_pool").restart(pool)
+
+    async def add_worker(self, pool: str, handler: WorkerFunction) -> EmbeddedWorker:
+        """Makes a function of this process a worker of a pool, beside those with a process.
+
+        It is balanced like every other; a pool with ``embedded=True`` has no others.
+
+        Args:
+            pool: The pool.
+            handler: Called on the loop with ``(method, params, context)`` for every request
+                and notification, the handshake of the pool's profile included; sync or
+                async.  What it returns is the result, its exception an error answer; see
+                `WorkerContext` for notifications, chunks and questions to the client.
+
+        Returns:
+            The worker; ``close()`` takes it out of service.
+
+        Raises:
+            InvalidArgumentError: There is no such pool, or ``handler`` is no function.
+        """
+        self._targets.check(pool)
+        if not callable(handler):
+            refuse("handler", "must be a function (method, params, context)")
+        protocol = self._pool_config(pool).protocol
+        return await self._usable("add_worker").add_worker(pool, protocol, handler)
+
+    def _pool_config(self, pool: str) -> PoolConfig:
+        return next(each for each in self._config.pools if each.id == pool)
+
     # ---- Listening
 
     def subscribe(
@@ -389,6 +518,30 @@ class AsyncStdioBus:
         self._listeners.on_notification.append(callback)
         return callback
 
+    @overload
+    def on_request(self, method: str) -> Callable[[_Handler], _Handler]: ...
+
+    @overload
+    def on_request(self, method: str, handler: _Handler) -> _Handler: ...
+
+    def on_request(self, method: str, handler: Any = None) -> Any:
+        """Answers the requests that workers make with this method; usable as a decorator.
+
+        Args:
+            method: ``sampling/createMessage``, say.
+            handler: Called on the loop with ``(params, context)``, see `RequestContext`;
+                sync or async.  What it returns is the result; its exception becomes a
+                JSON-RPC error, a `RemoteError` with its own code.  A later handler
+                replaces an earlier one; without any the answer is -32601.
+
+        Raises:
+            InvalidArgumentError: One of the two is not what it should be.
+        """
+        if handler is None:
+            return lambda function: self.on_request(method, function)
+        self._handlers.add(method, handler)
+        return handler
+
     def on_worker_event(self, callback: _Worker) -> _Worker:
         """As `on_message`, with a `WorkerEvent` for every change in the life of a worker."""
         self._listeners.on_worker_event.append(callback)
@@ -400,6 +553,11 @@ class AsyncStdioBus:
     def client_session_id(self) -> str:
         """This client's name, the prefix of the session ids that it makes."""
         return self._client_session_id
+
+    @property
+    def agent_session_id(self) -> str | None:
+        """The bus's name for this client, from `hello`; ``None`` before."""
+        return self._agent_session_id
 
     def get_state(self) -> BusState:
         """Where the bus is in its life."""
@@ -419,7 +577,7 @@ class AsyncStdioBus:
         return replace(backend.stats(), late_answers=self._dispatcher.session.late_answers)
 
     def get_backend_type(self) -> str:
-        """``native`` or ``subprocess``; before `start`, what was asked for."""
+        """``native``, ``subprocess`` or ``docker``; before `start`, what was asked for."""
         if self._dispatcher is not None:
             return self._dispatcher.backend.mode.value
         return self._mode.value

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ..config import BusConfig
+from ..errors import NegotiationFailedError
+from ..messages import HelloResult
 from ..protocol.codec import refuse
 
 
@@ -38,6 +40,30 @@ def seconds(timeout_ms: float) -> float:
     if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, (int, float)) or not timeout_ms > 0:
         refuse("timeout_ms", "must be a number of milliseconds above 0")
     return timeout_ms / 1000 if timeout_ms != math.inf else math.inf
+
+
+def read_hello(answer: Any, wanted: Any) -> HelloResult:
+    """What the bus answered to hello.
+
+    Args:
+        answer: The result.
+        wanted: The version that was asked for, ``None`` for any.
+
+    Raises:
+        NegotiationFailedError: It is not an answer, or of another version.
+    """
+    version = answer.get("negotiatedProtocolVersion") if isinstance(answer, dict) else None
+    session = answer.get("sessionId") if isinstance(answer, dict) else None
+    if not isinstance(version, str) or not isinstance(session, str):
+        raise NegotiationFailedError(
+            f"stdio_bus/hello: the answer has no negotiatedProtocolVersion and sessionId: {answer!r}"
+        )
+    if isinstance(wanted, str) and version.split(".")[0] != wanted.split(".")[0]:
+        raise NegotiationFailedError(
+            f"stdio_bus/hello: the bus speaks version {version}, this client {wanted}; use matching releases",
+            {"negotiated": version, "wanted": wanted},
+        )
+    return HelloResult(version, session, answer.get("extensions") or {})
 
 
 class Targets:

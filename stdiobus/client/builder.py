@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..backends.base import Backend
-from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from .aio import AsyncStdioBus
 from .sync import StdioBus
 
@@ -26,7 +26,7 @@ class StdioBusBuilder:
         return self._with(config_path=path)
 
     def backend(self, backend: str | Backend) -> StdioBusBuilder:
-        """``auto``, ``native`` or ``subprocess``, or a backend of your own."""
+        """``auto``, ``native``, ``subprocess`` or ``docker``, or a backend of your own."""
         return self._with(backend=backend)
 
     def timeout_ms(self, timeout_ms: float) -> StdioBusBuilder:
@@ -41,8 +41,13 @@ class StdioBusBuilder:
         """Options of the subprocess backend."""
         return self._with(subprocess=options)
 
+    def docker_options(self, options: DockerOptions) -> StdioBusBuilder:
+        """Options of the docker backend."""
+        return self._with(docker=options)
+
     native = native_options
     subprocess = subprocess_options
+    docker = docker_options
 
     def build(self) -> AsyncStdioBus:
         """The asyncio client."""

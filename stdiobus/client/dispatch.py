@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..backends.base import Backend
 from ..config import BusConfig
@@ -19,9 +19,12 @@ from ..messages import WorkerEvent
 from ..protocol import failures
 from ..protocol.session import EventKind, Pending, Record, Session
 from .deadlines import Deadlines
+from .embedded import EmbeddedWorker, WorkerFunction
+from .handlers import Handlers
 from .listeners import Listeners
 from .startup import Startup
 from .streaming import StreamBuffer
+from .workers import Workers
 
 _log = logging.getLogger("stdiobus")
 
@@ -31,8 +34,15 @@ _CHUNK = EventKind.CHUNK
 _NOTIFICATION = EventKind.NOTIFICATION
 _REQUEST = EventKind.REQUEST
 _OVERFLOW = EventKind.OVERFLOW
+_FULL = EventKind.FULL
+_ATTACHED = EventKind.ATTACHED
 
 _NO_DEADLINE = float("inf")
+_STOP_GRACE_SEC = 5.0
+"""What a worker that is to end may need beyond its own time."""
+_FROM_WORKER = b'{"jsonrpc":"2.0","method":"stdio_bus/from_worker","params":{"worker":%d,"message":'
+_TO_WORKER = b'{"jsonrpc":"2.0","method":"stdio_bus/to_worker"'
+"""How lines begin that are for workers of this process, not for its user."""
 
 
 class Dispatcher:
@@ -42,6 +52,7 @@ class Dispatcher:
         config: The bus.
         name: Prefix of the sessions made for calls that have none.
         listeners: Who is told about notifications and workers.
+        handlers: Who answers requests of workers.
         backend: Not started yet.
 
     Attributes:
@@ -49,11 +60,15 @@ class Dispatcher:
         backend_started: Whether it got so far that it can be asked for numbers.
         loop: The loop that runs it.
         session: The protocol state.
+        workers: Those that there are.
         closed: Why it is over, ``None`` while it is not.
     """
 
-    def __init__(self, config: BusConfig, name: str, listeners: Listeners, backend: Backend) -> None:
+    def __init__(
+        self, config: BusConfig, name: str, listeners: Listeners, handlers: Handlers, backend: Backend
+    ) -> None:
         self.backend = backend
+        self.workers = Workers()
         self.session = Session(
             {pool.id: pool.protocol for pool in config.pools},
             name,
@@ -65,11 +80,15 @@ class Dispatcher:
         self._config = config
         self.loop = asyncio.get_running_loop()
         self._listeners = listeners
+        self._handlers = handlers
+        self._embedded: dict[int, EmbeddedWorker] = {}
         self._startup = Startup(config.pools)
         self._started = self.loop.create_future()
         self._deadlines = Deadlines(self.loop, self.session.pending, self._expired)
         self._backlog_limit = config.limits.max_output_queue
         self._outgoing: list[bytes] = []
+        # What the bus has for workers whose number is not known here yet.
+        self._attaching: list[list[tuple[int, Mapping[str, Any]]]] = []
 
     # ---- Life
 
@@ -81,6 +100,8 @@ class Dispatcher:
         """
         await self.backend.start(self._config, self)
         self.backend_started = True
+        if self._startup.complete and not self._started.done():
+            self._started.set_result(None)  # nothing but embedded pools
         allowed = max(pool.startup_timeout_sec for pool in self._config.pools)
         # A second more: the kernel's own report of a slow start says more than ours.
         await asyncio.wait({self._started}, timeout=allowed + 1)
@@ -112,6 +133,11 @@ class Dispatcher:
             self.closed = error
         self._outgoing.clear()
         self._deadlines.close()
+        self._handlers.close()
+        self.workers.close(error)
+        for worker in self._embedded.values():
+            worker.ended()
+        self._embedded.clear()
         for pending in self.session.drain():
             self._finish(pending, failures.ended(error, pending.method, pending.pool))
         if not self._started.done():
@@ -148,7 +174,7 @@ class Dispatcher:
             self._refuse_backlog()
         pending = self.session.request(method, params, pool, session, routing, streaming)
         if streaming:
-            pending.waiter = StreamBuffer(self.loop, pending)
+            pending.waiter = StreamBuffer(self.loop, pending, self._consumed)
         else:
             pending.waiter = self.loop.create_future()
         pending.timeout = timeout
@@ -158,6 +184,80 @@ class Dispatcher:
             self.loop.call_soon(self.flush)
         self._outgoing.append(pending.line)
         return pending
+
+    async def order(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Asks the bus itself for something (``stdio_bus/``) and returns the result.
+
+        Raises:
+            StdioBusError: It refuses, or it has ended.
+        """
+        pending = self.session.control(method, params)
+        pending.waiter = self.loop.create_future()
+        self._queue(pending.line)
+        return await pending.waiter
+
+    async def scale(self, pool: str, instances: int) -> None:
+        """Changes the number of a pool's processes, and waits until that is so.
+
+        Raises:
+            UnavailableError: One of them cannot be started.
+            StdioBusError: The bus refuses it, has ended, or needs too long.
+        """
+        await self.order("stdio_bus/scale", {"pool": pool, "instances": instances})
+        workers = self.workers
+
+        def reached() -> bool:
+            present = self._processes(pool)
+            return len(present) == instances and present <= workers.ready.keys()
+
+        await self._until(pool, reached, 1, f"{instances} workers")
+
+    async def restart(self, pool: str) -> None:
+        """Replaces the processes of a pool, one after the other, and waits for it.
+
+        Raises:
+            UnavailableError: A successor cannot be started; those not replaced yet stay.
+            StdioBusError: The bus refuses it, has ended, or needs too long.
+        """
+        old = self._processes(pool)
+        await self.order("stdio_bus/restart", {"pool": pool})
+        await self._until(pool, lambda: not old & self.workers.of(pool), len(old), "a full restart")
+
+    def _processes(self, pool: str) -> set[int]:
+        return self.workers.of(pool) - self._embedded.keys()
+
+    async def _until(self, pool: str, reached: Callable[[], bool], rounds: int, what: str) -> None:
+        startup = next(each.startup_timeout_sec for each in self._config.pools if each.id == pool)
+        allowed = rounds * (startup + self._config.limits.drain_timeout_sec) + _STOP_GRACE_SEC
+        try:
+            await asyncio.wait_for(self.workers.until(pool, reached), allowed)
+        except asyncio.TimeoutError:
+            raise TimeoutError(
+                f"pool {pool!r}: no {what} within {allowed:g} s; it may still come", {"pool": pool}
+            ) from None
+
+    async def add_worker(self, pool: str, protocol: str, function: WorkerFunction) -> EmbeddedWorker:
+        """Makes a function of this process a worker of a pool.
+
+        Raises:
+            StdioBusError: The bus refuses it, or has ended.
+        """
+        waiting: list[tuple[int, Mapping[str, Any]]] = []
+        self._attaching.append(waiting)
+        attached = asyncio.ensure_future(self.order("stdio_bus/attach", {"pool": pool}))
+        try:
+            number = (await asyncio.shield(attached))["worker"]
+        except asyncio.CancelledError:
+            attached.add_done_callback(self._undo_attach)
+            raise
+        finally:
+            self._attaching.remove(waiting)
+        worker = EmbeddedWorker(pool, protocol, number, function, self._transmit, self._detach)
+        self._embedded[number] = worker
+        for early, message in waiting:
+            if early == number:
+                worker.receive(message)
+        return worker
 
     def send(self, line: bytes) -> None:
         """Sends one line, newline included.
@@ -203,6 +303,22 @@ class Dispatcher:
             {"backlog": self.backend.backlog},
         )
 
+    def _transmit(self, worker: int, message: bytes) -> None:
+        if self.closed is None:
+            self._queue(_FROM_WORKER % worker + message + b"}}\n")
+
+    def _undo_attach(self, attached: asyncio.Future[Any]) -> None:
+        if not attached.cancelled() and attached.exception() is None:
+            self._detach(attached.result()["worker"])
+
+    def _detach(self, worker: int) -> None:
+        if self.closed is None:
+            self._queue(b'{"jsonrpc":"2.0","method":"stdio_bus/detach","params":{"worker":%d}}\n' % worker)
+
+    def _answer(self, line: bytes) -> None:
+        if self.closed is None:
+            self._queue(line)
+
     def _finish(self, pending: Pending, error: StdioBusError) -> None:
         if not pending.waiter.done():
             pending.waiter.set_exception(error)
@@ -238,7 +354,11 @@ class Dispatcher:
             elif kind is _NOTIFICATION:
                 listeners.notification(subject, value, data[start : start + size])
             elif kind is _REQUEST:
-                self._queue(self.session.refuse(subject))
+                self._handlers.answer(subject, self.session.worker_pools.get(value), value, self._answer)
+            elif kind is _ATTACHED:
+                self._to_embedded(value, subject)
+            elif kind is _FULL:
+                self._hold(subject, value)
             elif kind is _OVERFLOW:
                 self._overflowed(subject)
             else:
@@ -247,9 +367,14 @@ class Dispatcher:
     def worker_event(self, event: WorkerEvent) -> None:
         """See `Sink.worker_event`."""
         self.session.worker_pools[event.worker_id] = event.pool
+        self.workers.observe(event)
         self._startup.observe(event)
         if self._startup.complete and not self._started.done():
             self._started.set_result(None)
+        if event.kind in ("stopped", "failed"):
+            worker = self._embedded.pop(event.worker_id, None)
+            if worker is not None:
+                worker.ended()
         self._listeners.worker_event(event)
 
     def failed(self, error: StdioBusError) -> None:
@@ -260,8 +385,35 @@ class Dispatcher:
     def _tell_lines(self, data: bytes, records: Iterable[Record]) -> None:
         start = 0
         for record in records:
-            self._listeners.message(data[start : start + record[0]])
+            line = data[start : start + record[0]]
+            if not line.startswith(_TO_WORKER):
+                self._listeners.message(line)
             start += record[0] + 1
+
+    def _to_embedded(self, number: int, message: Mapping[str, Any]) -> None:
+        worker = self._embedded.get(number)
+        if worker is not None:
+            worker.receive(message)
+            return
+        for waiting in self._attaching:  # the bus may greet it before it tells its number
+            waiting.append((number, message))
+
+    # ---- Backpressure
+
+    def _hold(self, pending: Pending, worker: int) -> None:
+        """Stops the reading from a worker whose stream is not read as fast."""
+        asked = self.session.hold(pending, worker)
+        asked.waiter = self.loop.create_future()
+
+        def answered(future: asyncio.Future[Any]) -> None:
+            self.session.held(pending, not future.cancelled() and future.exception() is None)
+
+        asked.waiter.add_done_callback(answered)
+        self._queue(asked.line)
+
+    def _consumed(self, pending: Pending, size: int) -> None:
+        if self.session.consumed(pending, size) and self.closed is None:
+            self._queue(self.session.release(pending))
 
     def _overflowed(self, pending: Pending) -> None:
         self.give_up(

@@ -25,7 +25,7 @@ class Startup:
     """
 
     def __init__(self, pools: Iterable[PoolConfig]) -> None:
-        self._instances = {pool.id: pool.instances for pool in pools}
+        self._instances = {pool.id: pool.instances for pool in pools if not pool.embedded}
         self.waiting = set(self._instances)
         self.error: StdioBusError | None = None
         self._failed: dict[str, set[int]] = {pool: set() for pool in self._instances}

@@ -20,11 +20,22 @@ class StreamBuffer:
 
     The bus fills it through `chunk` and the future-like `done`, `set_result` and
     `set_exception`, so that it stands where a plain request has its future.
+
+    Args:
+        loop: The loop of the bus.
+        pending: The request.
+        consumed: Told how many bytes of its chunks have been read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pending: Pending) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pending: Pending,
+        consumed: Callable[[Pending, int], None],
+    ) -> None:
         self._loop = loop
         self._pending = pending
+        self._consumed = consumed
         self._chunks: deque[tuple[Any, int]] = deque()
         self._end: tuple[Any, BaseException | None] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -63,7 +74,7 @@ class StreamBuffer:
             self._waiter = self._loop.create_future()
             await self._waiter
         data, size = self._chunks.popleft()
-        self._pending.buffered -= size
+        self._consumed(self._pending, size)
         return StreamEvent(StreamEventType.CHUNK, data)
 
     def _wake(self) -> None:

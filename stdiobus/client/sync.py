@@ -10,33 +10,39 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import threading
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
-from ..config import BusConfig, NativeOptions, SubprocessOptions
+from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from ..errors import InvalidStateError, TransportError
 from ..messages import (
     BusState,
     BusStats,
+    HelloResult,
     ListenMode,
     OverflowPolicy,
     StreamEvent,
     WorkerInfo,
 )
 from .aio import AsyncStdioBus
+from .embedded import EmbeddedWorker, WorkerFunction
+from .handlers import Handler
+from .handles import PoolHandle, SessionHandle
 from .listeners import LineCallback, WorkerCallback
 from .streaming import ResponseStream
 from .subscriptions import Notification, NotificationSubscription
 
 if TYPE_CHECKING:
-    from ..options import RequestOptions
+    from ..options import HelloParams, RequestOptions
 
 _T = TypeVar("_T")
 _Line = TypeVar("_Line", bound=LineCallback)
+_Handler = TypeVar("_Handler", bound=Handler)
 _Worker = TypeVar("_Worker", bound=WorkerCallback)
 
 _JOIN_SEC = 10.0
@@ -59,6 +65,7 @@ class StdioBus:
         timeout_ms: float = 30000,
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
+        docker: DockerOptions | None = None,
     ) -> None:
         self._bus = AsyncStdioBus(
             config,
@@ -67,6 +74,7 @@ class StdioBus:
             timeout_ms=timeout_ms,
             native=native,
             subprocess=subprocess,
+            docker=docker,
         )
         self._lock = threading.Lock()
         self._thread: _LoopThread | None = None
@@ -85,6 +93,15 @@ class StdioBus:
         except BaseException:
             self._close()
             raise
+
+    def connect(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
+        """See `AsyncStdioBus.connect`."""
+        self.start()
+        return self.hello(params)
+
+    def hello(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
+        """See `AsyncStdioBus.hello`."""
+        return self._await(self._bus.hello, params)
 
     def stop(self, timeout_sec: float = 30.0) -> None:
         """See `AsyncStdioBus.stop`."""
@@ -179,6 +196,33 @@ class StdioBus:
         """See `AsyncStdioBus.send`; here from any thread."""
         return self._call(self._bus.send, line)
 
+    # ---- Pools, sessions and workers
+
+    def pool(self, id: str) -> PoolHandle:
+        """See `AsyncStdioBus.pool`; the calls of the handle block."""
+        self._bus.pool(id)
+        return PoolHandle(self, id)
+
+    def session(self, id: str | None = None, *, pool: str | None = None) -> SessionHandle:
+        """See `AsyncStdioBus.session`; the calls of the handle block."""
+        return SessionHandle(self, self._call(self._bus.session, id, pool=pool).id, pool)
+
+    def scale_pool(self, pool: str, instances: int) -> None:
+        """See `AsyncStdioBus.scale_pool`."""
+        self._await(self._bus.scale_pool, pool, instances)
+
+    def restart_pool(self, pool: str) -> None:
+        """See `AsyncStdioBus.restart_pool`."""
+        self._await(self._bus.restart_pool, pool)
+
+    def add_worker(self, pool: str, handler: WorkerFunction) -> SyncEmbeddedWorker:
+        """See `AsyncStdioBus.add_worker`.
+
+        An async function runs on the private thread and must not call the bus, any other
+        in a thread of a pool, several at a time.
+        """
+        return SyncEmbeddedWorker(self, self._await(self._bus.add_worker, pool, _off_loop(handler)))
+
     # ---- Listening
 
     def subscribe(
@@ -222,6 +266,23 @@ class StdioBus:
         self._call(self._bus.on_notification, callback)
         return callback
 
+    @overload
+    def on_request(self, method: str) -> Callable[[_Handler], _Handler]: ...
+
+    @overload
+    def on_request(self, method: str, handler: _Handler) -> _Handler: ...
+
+    def on_request(self, method: str, handler: Any = None) -> Any:
+        """See `AsyncStdioBus.on_request`.
+
+        An async handler runs on the private thread and must not call the bus, any other
+        in a thread of a pool, several at a time.
+        """
+        if handler is None:
+            return lambda function: self.on_request(method, function)
+        self._call(self._bus.on_request, method, _off_loop(handler))
+        return handler
+
     def on_worker_event(self, callback: _Worker) -> _Worker:
         """See `AsyncStdioBus.on_worker_event`; runs on the private thread."""
         self._call(self._bus.on_worker_event, callback)
@@ -233,6 +294,11 @@ class StdioBus:
     def client_session_id(self) -> str:
         """See `AsyncStdioBus.client_session_id`."""
         return self._bus.client_session_id
+
+    @property
+    def agent_session_id(self) -> str | None:
+        """See `AsyncStdioBus.agent_session_id`."""
+        return self._bus.agent_session_id
 
     def get_state(self) -> BusState:
         """See `AsyncStdioBus.get_state`."""
@@ -354,6 +420,40 @@ class SyncSubscription(Iterator[Notification]):
             return self._bus._await(self._subscription.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+
+
+class SyncEmbeddedWorker:
+    """An in-process worker, see `AsyncStdioBus.add_worker`."""
+
+    def __init__(self, bus: StdioBus, worker: EmbeddedWorker) -> None:
+        self._bus = bus
+        self._worker = worker
+
+    @property
+    def pool(self) -> str:
+        """The pool that it serves."""
+        return self._worker.pool
+
+    @property
+    def worker_id(self) -> int:
+        """Its id, as in `WorkerInfo`."""
+        return self._worker.worker_id
+
+    def close(self) -> None:
+        """Takes it out of service; what it is at is finished first.  Idempotent."""
+        self._bus._call(self._worker.close)
+
+
+def _off_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that may block, made fit for the loop; an async one is so already."""
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        return function
+
+    async def call(*arguments: Any) -> Any:
+        outcome = await asyncio.get_running_loop().run_in_executor(None, lambda: function(*arguments))
+        return await outcome if inspect.isawaitable(outcome) else outcome
+
+    return call
 
 
 def _at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -19,9 +19,12 @@ from .codec import decode, encode, refuse, to_bytes
 Record = tuple[int, int, int, int]
 """Length of a line in bytes, worker it comes from, client it is for, and 0."""
 
-_METHOD_NOT_FOUND = -32601
 _CANCELLED = -32087
 _HEADS_KEPT = 256
+_HOLD_ABOVE = 1024 * 1024
+"""Bytes of chunks that may wait in a stream before its worker is held, and again after each
+further such amount."""
+_TO_WORKER = "stdio_bus/to_worker"
 
 
 class EventKind(Enum):
@@ -38,9 +41,13 @@ class EventKind(Enum):
     NOTIFICATION = 5
     """The message, and the pool it comes from or ``None``."""
     REQUEST = 6
-    """A worker asks: the message, and ``None``."""
+    """A worker asks: the message, and the worker."""
     BROKEN = 7
     """The line is not JSON, which the kernel rules out: the error, and ``None``."""
+    FULL = 8
+    """Many chunks of a stream wait to be read, hold its worker: its `Pending`, and the worker."""
+    ATTACHED = 9
+    """A line for a worker that lives in this process: the message, and the worker."""
 
 
 Event = tuple[EventKind, Any, Any, int, int]
@@ -50,7 +57,7 @@ A bare tuple, because there is one per message.
 """
 
 
-(_RESULT, _ERROR, _CHUNK, _OVERFLOW, _NOTIFICATION, _REQUEST, _BROKEN) = EventKind
+(_RESULT, _ERROR, _CHUNK, _OVERFLOW, _NOTIFICATION, _REQUEST, _BROKEN, _FULL, _ATTACHED) = EventKind
 
 
 class Pending:
@@ -64,12 +71,18 @@ class Pending:
         streaming: Whether its chunks are wanted one by one.
         buffered: Bytes of chunks that arrived and were not consumed yet; the consumer of
             a stream lowers it.
+        hold_above: At how many buffered bytes its worker is to be held next.
+        holds: The worker that is held for it, 0 for none.
+        flowing: Whether its worker cannot be held, for others wait for it too.
         timeout: Seconds it may take; kept for the client, which has the clock.
         waiter: Whatever the client waits with.
     """
 
     __slots__ = (
         "buffered",
+        "flowing",
+        "hold_above",
+        "holds",
         "id",
         "line",
         "method",
@@ -89,6 +102,9 @@ class Pending:
         self.line = b""
         self.streaming = streaming
         self.buffered = 0
+        self.hold_above = 0
+        self.holds = 0
+        self.flowing = False
         self.session: str | None = None
         self.token: Any = None
         self.texts: list[str] | None = None
@@ -122,6 +138,7 @@ class Session:
         self._first = next(iter(self._rows))
         self._prefix = f"{name}."
         self._chunk_limit = chunk_limit
+        self._hold_step = min(_HOLD_ABOVE, chunk_limit // 2)
         self._session_limit = session_limit
         self._next_id = 1
         self._session_pools: dict[str, str] = {}
@@ -157,6 +174,7 @@ class Session:
         target = pool if pool is not None else self._pool_of(session, inner)
         row = self._rows[target]
         pending = Pending(number, method, target, streaming)
+        pending.hold_above = self._hold_step
         token = None
         if streaming and row.by_token:
             params, token = self._with_token(params, number)
@@ -190,26 +208,51 @@ class Session:
         return self._line(None, method, params, pool, session, routing)
 
     def cancel(self, pending: Pending) -> bytes:
-        """Forgets a request; the line returned tells the bus, and through it the worker."""
+        """Forgets a request; what is returned tells the bus, and through it the worker."""
         self._forget(pending)
-        return b'{"jsonrpc":"2.0","method":"stdio_bus/cancel","params":{"id":%d}}\n' % pending.id
+        line = b'{"jsonrpc":"2.0","method":"stdio_bus/cancel","params":{"id":%d}}\n' % pending.id
+        return line + self.release(pending)
 
-    def refuse(self, message: Mapping[str, Any]) -> bytes:
-        """The line that answers a worker's request with "method not found"."""
-        text = encode(
-            {
-                "jsonrpc": "2.0",
-                "id": message["id"],
-                "error": {
-                    "code": _METHOD_NOT_FOUND,
-                    "message": f"this client does not answer {message['method']}",
-                },
-            },
-            "answer",
-        )
-        # The id is the worker's text: "replace" keeps a lone surrogate in it from
-        # raising here, where no caller of ours is to blame.
-        return text.encode(errors="replace") + b"\n"
+    def control(self, method: str, params: Mapping[str, Any]) -> Pending:
+        """Registers a request to the bus itself (``stdio_bus/``); its line is in `Pending.line`.
+
+        Raises:
+            InvalidArgumentError: Something in it is not JSON data.
+        """
+        pending = Pending(self._next_id, method, None, False)
+        pending.line = self._line(pending.id, method, dict(params), None, None, None)
+        self._next_id += 1
+        self.pending[pending.id] = pending
+        return pending
+
+    # ---- Backpressure
+
+    def hold(self, pending: Pending, worker: int) -> Pending:
+        """A request that the bus stop reading from a worker, because ``pending`` has enough.
+
+        The bus goes on by itself as soon as it sends anything else to that worker, and
+        refuses while several requests are out there; `held` takes its answer.
+        """
+        pending.holds = worker
+        return self.control("stdio_bus/pause", {"worker": worker})
+
+    def held(self, pending: Pending, accepted: bool) -> None:
+        """Whether the bus has agreed to the last `hold`."""
+        pending.flowing = not accepted
+
+    def consumed(self, pending: Pending, size: int) -> bool:
+        """Counts bytes of chunks as read; whether `release` is due."""
+        pending.buffered -= size
+        return bool(pending.holds) and pending.buffered <= self._hold_step // 2
+
+    def release(self, pending: Pending) -> bytes:
+        """The line that ends a hold; empty when there is none."""
+        worker, pending.holds = pending.holds, 0
+        pending.hold_above = self._hold_step
+        pending.flowing = False
+        if not worker:
+            return b""
+        return b'{"jsonrpc":"2.0","method":"stdio_bus/resume","params":{"worker":%d}}\n' % worker
 
     def drain(self) -> list[Pending]:
         """Forgets every pending request and returns them, oldest first."""
@@ -274,8 +317,11 @@ class Session:
     def _incoming_call(
         self, events: list[Event], message: dict[str, Any], worker: int, start: int, size: int
     ) -> None:
+        if message["method"] == _TO_WORKER:
+            events.append((_ATTACHED, message["params"]["message"], worker, start, size))
+            return
         if "id" in message:
-            events.append((_REQUEST, message, None, start, size))
+            events.append((_REQUEST, message, worker, start, size))
             return
         pool = self.worker_pools.get(worker)
         events.append((_NOTIFICATION, message, pool, start, size))
@@ -294,10 +340,13 @@ class Session:
         if owner is None or not (owner.streaming or row.joins):
             return
         owner.buffered += size
-        if owner.buffered > self._chunk_limit:
+        if owner.buffered > self._chunk_limit and (owner.flowing or not owner.streaming):
             events.append((_OVERFLOW, owner, None, start, size))
         elif owner.streaming:
             events.append((_CHUNK, owner, data, start, size))
+            if owner.buffered > owner.hold_above:
+                owner.hold_above = owner.buffered + self._hold_step
+                events.append((_FULL, owner, worker, start, size))
         elif isinstance(data, str):
             if owner.texts is None:
                 owner.texts = []
@@ -348,7 +397,7 @@ class Session:
         """The only request in flight on a pool, hence on the worker that spoke."""
         sole = None
         for request in self.pending.values():
-            if pool is None or request.pool == pool:
+            if request.pool is not None and (pool is None or request.pool == pool):
                 if sole is not None:
                     return None
                 sole = request

@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--stdio", action="store_true")
     parser.add_argument("--tagged", action="store_true")
     options = parser.parse_args()
-    with os.fdopen(options.config_fd, "rb") as file:
-        config = json.load(file)
+    assert options.config_fd == 0
+    config = json.loads(sys.stdin.buffer.readline())
     mode = os.environ.get("FAKE_MODE")
     if mode == "config":
         print("stdio_bus: error: pools[0].id: must not be empty", file=sys.stderr)
@@ -85,9 +85,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("stdio_bus: warning: here we go", file=sys.stderr, flush=True)
     print("not a log line", file=sys.stderr, flush=True)
-    status(config["pools"])
     for number, pool in enumerate(config["pools"], 1):
         event("started", pool["id"], number)
+    status(config["pools"])
     for line in sys.stdin.buffer:
         client, _, text = line.partition(b" ")
         assert client == b"0"

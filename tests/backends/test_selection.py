@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from stdiobus import (
     AsyncStdioBus,
     BackendMode,
     BusConfig,
+    DockerOptions,
     InvalidArgumentError,
     ListenMode,
     NativeOptions,
@@ -19,6 +21,7 @@ from stdiobus import (
 from stdiobus.backends.selection import choose, resolve_mode
 from stdiobus.config import SubprocessOptions
 
+NO_PROGRAM = SubprocessOptions(binary_path="/absent/stdio_bus")
 LISTENER = NativeOptions(listen_mode=ListenMode.TCP, tcp_port=0)
 
 
@@ -40,7 +43,7 @@ def test_environment_overrides_auto_and_nothing_else(monkeypatch):
     assert resolve_mode("native", plain) is BackendMode.NATIVE
     monkeypatch.setenv("STDIOBUS_BACKEND", "telepathy")
     with pytest.raises(
-        InvalidArgumentError, match="STDIOBUS_BACKEND: must be one of auto, native, subprocess"
+        InvalidArgumentError, match="STDIOBUS_BACKEND: must be one of auto, native, subprocess, docker"
     ):
         resolve_mode("auto", plain)
 
@@ -54,28 +57,53 @@ def test_listener_elsewhere_than_native_is_refused(monkeypatch):
         AsyncStdioBus(config, native=LISTENER)
 
 
-def test_auto_falls_back_with_one_line_that_says_why(no_library, program, caplog):
+@pytest.fixture
+def docker(fake_engine):
+    return DockerOptions("image", engine_path=str(fake_engine))
+
+
+async def test_auto_falls_back_with_one_line_that_says_why(no_library, program, docker, caplog):
     with caplog.at_level(logging.WARNING):
-        backend = choose(BackendMode.AUTO, NativeOptions(), SubprocessOptions(binary_path=program))
+        backend = await choose(
+            BackendMode.AUTO, NativeOptions(), SubprocessOptions(binary_path=program), docker
+        )
     assert backend.mode is BackendMode.SUBPROCESS
     [record] = caplog.records
     assert "/absent/libstdio_bus.so: no such file" in record.getMessage()
 
 
-def test_nothing_works_is_one_error_that_lists_everything(no_library):
+async def test_auto_falls_back_to_a_container_last(no_library, docker, caplog):
+    with caplog.at_level(logging.WARNING):
+        backend = await choose(BackendMode.AUTO, NativeOptions(), NO_PROGRAM, docker)
+    assert backend.mode is BackendMode.DOCKER
+    [record] = caplog.records
+    assert "/absent/libstdio_bus.so: no such file" in record.getMessage()
+    assert "/absent/stdio_bus: no such file" in record.getMessage()
+
+
+async def test_auto_fetches_no_image(no_library, docker):
+    with pytest.raises(UnavailableError, match="has no image other"):
+        await choose(BackendMode.AUTO, NativeOptions(), NO_PROGRAM, replace(docker, image="other"))
+    chosen = await choose(BackendMode.DOCKER, NativeOptions(), NO_PROGRAM, replace(docker, image="other"))
+    assert chosen.mode is BackendMode.DOCKER
+
+
+async def test_nothing_works_is_one_error_that_lists_everything(no_library):
+    docker = DockerOptions(engine_path="/absent/docker")
     with pytest.raises(UnavailableError) as caught:
-        choose(BackendMode.AUTO, NativeOptions(), SubprocessOptions(binary_path="/absent/stdio_bus"))
+        await choose(BackendMode.AUTO, NativeOptions(), NO_PROGRAM, docker)
     assert "native: " in str(caught.value)
     assert "/absent/libstdio_bus.so: no such file" in str(caught.value)
     assert "/absent/stdio_bus: no such file" in str(caught.value)
-    assert set(caught.value.details) == {"native", "subprocess"}
+    assert "/absent/docker: no such program" in str(caught.value)
+    assert set(caught.value.details) == {"native", "subprocess", "docker"}
 
 
-def test_explicit_choice_and_a_listener_do_not_fall_back(no_library, program):
+async def test_explicit_choice_and_a_listener_do_not_fall_back(no_library, program, docker):
     options = SubprocessOptions(binary_path=program)
     with pytest.raises(UnavailableError, match="libstdio_bus could not be loaded"):
-        choose(BackendMode.NATIVE, NativeOptions(), options)
+        await choose(BackendMode.NATIVE, NativeOptions(), options, docker)
     with pytest.raises(UnavailableError, match="the listener needs the native backend"):
-        choose(BackendMode.AUTO, LISTENER, options)
+        await choose(BackendMode.AUTO, LISTENER, options, docker)
     with pytest.raises(UnavailableError, match="no stdio_bus program"):
-        choose(BackendMode.SUBPROCESS, NativeOptions(), SubprocessOptions(binary_path="/absent"))
+        await choose(BackendMode.SUBPROCESS, NativeOptions(), NO_PROGRAM, docker)

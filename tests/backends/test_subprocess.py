@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from stdiobus import AsyncStdioBus, InternalError, InvalidArgumentError, TransportError, UnavailableError
-from stdiobus.backends.program import Binary
+from stdiobus.backends.program import Binary, local
 from stdiobus.backends.subprocess import SubprocessBackend
 from stdiobus.config import SubprocessOptions
 
@@ -23,9 +25,8 @@ def make(program):
 
     def backend(mode="", **options):
         env = {"FAKE_MODE": mode, **options.pop("env", {})}
-        made.append(
-            SubprocessBackend(Binary(program, "program of the test"), SubprocessOptions(env=env, **options))
-        )
+        options = SubprocessOptions(env=env, **options)
+        made.append(SubprocessBackend(local(Binary(program, "program of the test"), options)))
         return made[-1]
 
     yield backend
@@ -161,8 +162,8 @@ async def test_program_that_says_nothing(make, sink, config):
 async def test_program_that_cannot_be_executed(sink, config, tmp_path):
     (tmp_path / "text").write_text("no program")
     (tmp_path / "text").chmod(0o755)
-    backend = SubprocessBackend(Binary(str(tmp_path / "text"), "test"), SubprocessOptions())
-    with pytest.raises(UnavailableError, match=r"text cannot be executed: Exec format error"):
+    backend = SubprocessBackend(local(Binary(str(tmp_path / "text"), "test"), SubprocessOptions()))
+    with pytest.raises(UnavailableError, match=r"text \(test\) cannot be executed: Exec format error"):
         await backend.start(config, sink)
     backend.destroy()
 
@@ -213,6 +214,45 @@ async def test_end_that_the_program_resists_is_forced(make, sink, config):
     await backend.stop(30)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_destroy_does_not_wait_for_a_program_that_resists(make, sink, config):
+    backend = make("stubborn")
+    await backend.start(config, sink)
+    pid = backend._held.program.pid
+    started = time.monotonic()
+    backend.destroy()
+    assert time.monotonic() - started < 0.2
+    os.kill(pid, 0)
+    while backend._held.program.poll() is None:  # seen through on the loop
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - started < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_end_that_lost_its_loop_is_seen_through_at_exit(program):
+    script = f"""
+import asyncio
+from stdiobus import BusConfig, PoolConfig
+from stdiobus.backends.program import Binary, local
+from stdiobus.backends.subprocess import SubprocessBackend
+from stdiobus.config import SubprocessOptions
+
+async def main():
+    options = SubprocessOptions(env={{"FAKE_MODE": "stubborn"}})
+    backend = SubprocessBackend(local(Binary({program!r}, "test"), options))
+    await backend.start(BusConfig([PoolConfig("echo", "worker")]), None)
+    print(backend._held.program.pid)
+    backend.destroy()
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ended.stdout), 0)
 
 
 async def test_finalizer_ends_the_program(make, sink, config):

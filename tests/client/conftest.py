@@ -96,7 +96,7 @@ class ScriptedBackend(Backend):
         return [json.loads(line) for line in b"".join(self.sent).split(b"\n")[:-1]]
 
     def deliver(self, *messages: dict, worker: int = 1) -> None:
-        lines = [json.dumps(message).encode() for message in messages]
+        lines = [json.dumps(message, separators=(",", ":")).encode() for message in messages]
         records = [(len(line), worker, 0, 0) for line in lines]
         self.sink.batch(b"".join(line + b"\n" for line in lines), iter(records))
 
@@ -111,7 +111,11 @@ class ScriptedBackend(Backend):
 def backend(monkeypatch):
     """The backend that the next bus gets."""
     scripted = ScriptedBackend()
-    monkeypatch.setattr(aio, "choose", lambda *_: scripted)
+
+    async def choose(*_):
+        return scripted
+
+    monkeypatch.setattr(aio, "choose", choose)
     return scripted
 
 

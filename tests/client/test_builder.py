@@ -14,7 +14,7 @@ from stdiobus import (
     StdioBus,
     StdioBusBuilder,
 )
-from stdiobus.config import SubprocessOptions
+from stdiobus.config import DockerOptions, SubprocessOptions
 
 CONFIG = BusConfig([PoolConfig("a", "x")])
 
@@ -35,6 +35,8 @@ def test_short_names_are_the_same_steps(tmp_path):
     path = tmp_path / "bus.json"
     path.write_text(CONFIG.to_json())
     builder = StdioBusBuilder().config_path(path).native(NativeOptions()).subprocess(SubprocessOptions())
+    builder = builder.docker(DockerOptions(image="x"))
+    assert builder.build()._docker.image == "x"
     assert builder.build().get_listen_mode() is ListenMode.NONE
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from stdiobus import TransportError, UnavailableError
 from stdiobus.client.dispatch import Dispatcher
+from stdiobus.client.handlers import Handlers
 from stdiobus.client.listeners import Listeners
 
 
 @pytest.fixture
 async def dispatcher(backend, config):
-    made = Dispatcher(config, "me", Listeners(), backend)
+    made = Dispatcher(config, "me", Listeners(), Handlers(), backend)
     await made.start()
     yield made
     made.destroy()

@@ -17,6 +17,8 @@ from stdiobus import (
     TransportError,
 )
 
+BUSY = {"code": -32084, "message": "others", "data": {"source": "stdio_bus", "reason": "overloaded"}}
+
 
 def chunk(text, number=1, bus=None):
     params = {"update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}}
@@ -138,10 +140,32 @@ async def test_cancelled_consumer_cancels_the_request(bus, backend, turn):
 async def test_slow_consumer_ends_with_an_error_and_not_in_silence(small_bus, backend, turn):
     stream = small_bus.stream_request("m")
     await turn()
-    backend.deliver(*(chunk("x" * 200) for _ in range(10)), {"id": 1, "result": 1})
+    backend.deliver(*(chunk("x" * 200) for _ in range(3)))
+    await turn()
+    [held] = [each for each in backend.messages if each["method"] == "stdio_bus/pause"]
+    backend.deliver({"id": held["id"], "error": BUSY})
+    await turn()
+    backend.deliver(*(chunk("x" * 200) for _ in range(7)), {"id": 1, "result": 1})
     events, error = await drain(stream)
-    assert 1 <= len(events) < 10
+    assert 3 <= len(events) < 10
     assert isinstance(error, ResourceExhaustedError)
+
+
+async def test_slow_consumer_alone_on_its_worker_loses_nothing(small_bus, backend, turn):
+    stream = small_bus.stream_request("m")
+    await turn()
+    backend.deliver(*(chunk("x" * 200) for _ in range(3)))
+    await turn()
+    [held] = [each for each in backend.messages if each["method"] == "stdio_bus/pause"]
+    backend.deliver({"id": held["id"], "result": {}})
+    await turn()
+    backend.deliver(*(chunk("x" * 200) for _ in range(7)))
+    for _ in range(10):
+        assert (await stream.__anext__()).data == "x" * 200
+    await turn()
+    assert backend.messages[-1]["method"] == "stdio_bus/resume"
+    backend.deliver({"id": 1, "result": 1})
+    assert (await stream.__anext__()).result == 1
 
 
 async def test_fast_consumer_gets_more_than_the_limit(small_bus, backend, turn):

@@ -19,7 +19,7 @@ from stdiobus.native import bindings, library
 
 POOL_KEYS = (
     "id, command, args, instances, env, inherit_env, cwd, protocol, max_in_flight, max_queue, "
-    "startup_timeout_sec, handshake"
+    "startup_timeout_sec, handshake, embedded"
 )
 LIMITS = {
     "max_input_buffer": (1024, 1 << 30),
@@ -97,6 +97,8 @@ WRONG = [
     (pool(cwd="a\0b"), "pools[0].cwd: must not contain a NUL character"),
     (pool(protocol=7), "pools[0].protocol: must be a string"),
     (pool(protocol="MCP"), "pools[0].protocol: must be one of stdiobus, jsonrpc, mcp, mcp-stateless, acp"),
+    (pool(embedded=1), "pools[0].embedded: must be true or false"),
+    (pool(embedded=True), "pools[0].command: must not be given for an embedded pool"),
     (pool(handshake="initialize"), "pools[0].handshake: must be an object"),
     (pool(handshake={}), "pools[0].handshake.request: is required"),
     (

@@ -114,6 +114,69 @@ def test_plain_lines_are_answered_and_end_of_input_exits_with_0(root, tmp_path):
     assert [(a["id"], a["result"]["params"]["n"]) for a in answers] == [(n, n) for n in range(100)]
 
 
+# ---- the configuration as the first line of stdin ------------------------------------------
+
+
+def feed(root: Path, data: bytes, *options: str) -> subprocess.CompletedProcess:
+    command = [root / "kernel" / "dist" / "stdio_bus", "--config-fd", "0", *options]
+    return subprocess.run(command, input=data, capture_output=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize(("options", "tag"), [((), ""), (("--stdio", "--tagged"), "0 ")])
+def test_messages_follow_a_configuration_on_stdin(root, options, tag):
+    """All in one write: what was read beyond the first line belongs to the stream."""
+    lines = [json.dumps(echo())] + [tag + json.dumps(request(n, n)) for n in range(2000)]
+    ended = feed(root, "\n".join(lines).encode(), *options)
+    assert ended.returncode == 0, ended.stderr
+    messages = [json.loads(line[line.index(b"{") :]) for line in ended.stdout.splitlines()]
+    answered = [message["id"] for message in messages if "result" in message]
+    assert answered == list(range(2000))
+
+
+def test_configuration_on_stdin_may_come_in_pieces_and_be_long(root):
+    command = [root / "kernel" / "dist" / "stdio_bus", "--config-fd", "0"]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, bufsize=0)
+    config = json.dumps(echo(env={"FILLER": "x" * 100_000})).encode()
+    for piece in (config[:1], config[1:70_000], config[70_000:], b"\r\n", b'{"jsonrpc":"2.0",'):
+        process.stdin.write(piece)
+    process.stdin.write(b'"id":1,"method":"echo"}\n')
+    assert json.loads(process.stdout.readline())["id"] == 1
+    process.stdin.close()
+    assert process.wait(10) == 0
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", b"line 1, column 1: the text ends too early"),
+        (b'{"pools":\n[]}', b"line 1, column 10: the text ends too early"),
+        (b'{"pools":[]}\n', b"pools: must not be empty"),
+        (b'{"pools":\0[]}\n', b"--config-fd 0: cannot be read"),
+    ],
+)
+def test_wrong_first_line_exits_with_3_and_says_what_is_wrong(root, data, problem):
+    ended = feed(root, data)
+    assert (ended.returncode, ended.stdout) == (3, b"")
+    assert problem in ended.stderr
+
+
+def test_first_line_without_an_end_is_bounded(root):
+    ended = feed(root, b" " * (200 << 20))
+    assert (ended.returncode, ended.stdout) == (3, b"")
+    assert b"--config-fd 0: cannot be read: File too large" in ended.stderr
+
+
+def test_configuration_of_a_listener_is_read_from_stdin_to_its_end(root):
+    config = json.dumps(echo(), indent=1).encode()
+    assert config.count(b"\n") > 1
+    assert feed(root, config, "--tcp", "127.0.0.1:0", "--check").returncode == 0
+
+
+# ---- tagged lines --------------------------------------------------------------------------
+
+
 def test_tagged_lines_come_back_with_client_and_worker(program):
     bus = program(echo(instances=2), "--tagged")
     ids = [each for n in range(20) for each in (n, str(n))]

@@ -167,17 +167,15 @@ def test_drained_session_has_no_pending_requests(session):
 # ---- calls of workers ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [7, "w-1", "\u2028"])
-def test_request_of_a_worker_is_refused_with_its_own_id(session, number):
-    message = {"jsonrpc": "2.0", "id": number, "method": "roots/list"}
-    assert receive(session, message, worker=3) == [(EventKind.REQUEST, message, None)]
-    answer = json.loads(session.refuse(message))
-    assert (answer["id"], answer["error"]["code"]) == (number, -32601)
+def test_request_of_a_worker_names_the_worker(session):
+    message = {"jsonrpc": "2.0", "id": 7, "method": "roots/list"}
+    assert receive(session, message, worker=3) == [(EventKind.REQUEST, message, 3)]
 
 
-def test_request_of_a_worker_with_a_lone_surrogate_is_answered_all_the_same(session):
-    answer = session.refuse({"id": "w", "method": "\ud800"})
-    assert json.loads(answer)["id"] == "w"
+def test_line_for_a_worker_of_this_process_is_unwrapped(session):
+    inner = {"jsonrpc": "2.0", "id": 7, "method": "m"}
+    outer = {"jsonrpc": "2.0", "method": "stdio_bus/to_worker", "params": {"worker": 9, "message": inner}}
+    assert receive(session, outer, worker=9) == [(EventKind.ATTACHED, inner, 9)]
 
 
 def test_notification_comes_with_its_pool(session):
@@ -325,11 +323,41 @@ def test_session_that_an_agent_made_is_remembered_with_its_pool(session):
 def test_chunks_beyond_the_limit_overflow_and_read_ones_do_not_count(session):
     for stream in (True, False):
         pending = ask(session, stream=stream)
+        session.held(pending, accepted=False)
         line = update("x" * 400, sessionId=f"me.{pending.id}")
         assert EventKind.OVERFLOW not in kinds(receive(session, line))
-        pending.buffered = 0
+        session.consumed(pending, pending.buffered)
         assert EventKind.OVERFLOW not in kinds(receive(session, line))
         assert EventKind.OVERFLOW in kinds(receive(session, line))
+
+
+def test_stream_that_is_not_read_holds_its_worker_and_does_not_overflow(session):
+    pending = ask(session, stream=True)
+    line = update("x" * 600, sessionId=f"me.{pending.id}")
+    events = receive(session, line, worker=1)
+    assert events[1:] == [(EventKind.CHUNK, pending, "x" * 600), (EventKind.FULL, pending, 1)]
+    asked = json.loads(session.hold(pending, 1).line)
+    assert (asked["method"], asked["params"]) == ("stdio_bus/pause", {"worker": 1})
+    session.held(pending, accepted=True)
+    # What was on its way still comes; reading resumes when most of it has been consumed.
+    assert EventKind.OVERFLOW not in kinds(receive(session, line, line, worker=1))
+    size = pending.buffered // 3
+    assert [session.consumed(pending, size) for _ in range(3)] == [False, False, True]
+    assert json.loads(session.release(pending))["params"] == {"worker": 1}
+    assert session.release(pending) == b""
+
+
+def test_cancelled_stream_releases_its_worker(session):
+    pending = ask(session, stream=True)
+    session.hold(pending, 2)
+    lines = session.cancel(pending).splitlines()
+    assert [json.loads(line)["method"] for line in lines] == ["stdio_bus/cancel", "stdio_bus/resume"]
+
+
+def test_request_to_the_bus_itself_is_nobodys_chunk_owner(session):
+    stream = ask(session, stream=True)
+    session.control("stdio_bus/pause", {"worker": 1})
+    assert receive(session, update("alone"))[1:] == [(EventKind.CHUNK, stream, "alone")]
 
 
 def test_many_methods_are_sent_right_and_not_all_kept(session):

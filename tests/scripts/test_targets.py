@@ -66,6 +66,14 @@ def test_rooms_of_another_system_are_left_out(tmp_path):
     assert targets.sources(tmp_path, "darwin") == ["kernel/src/bus.c", "kernel/src/poller_kqueue.c"]
 
 
+def test_the_program_is_all_rooms_of_its_folder(tmp_path):
+    rooms = tmp_path / "kernel/cli"
+    rooms.mkdir(parents=True)
+    for name in ("main.c", "host.c", "host.h"):
+        (rooms / name).touch()
+    assert targets.program_sources(tmp_path) == ["kernel/cli/host.c", "kernel/cli/main.c"]
+
+
 def test_the_launcher_knows_every_program_of_the_table():
     launcher = (targets.ROOT / targets.LAUNCHER).read_text()
     named = " ".join(re.findall(r'programs="(.+?)"', launcher)).split()

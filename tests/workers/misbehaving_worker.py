@@ -4,6 +4,8 @@ Before and after:
   exit          writes to stderr and exits at once with status N (default 3)
   crash         exits with status 9 on the first request
   orphan        leaves a child behind that holds stdout and stderr; answers with its pid
+  daemon        answers the first request as orphan, its child in a session of its own;
+                exits with status 9 on the second
   stubborn      ignores SIGTERM and the end of its stdin; answers with its pid
 Input and output:
   deaf          never reads
@@ -65,9 +67,10 @@ def main() -> None:
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         result = os.getpid()
-    if mode == "orphan":
+    if mode in ("orphan", "daemon"):
         child = [sys.executable, "-c", "import signal\nwhile True: signal.pause()"]
-        result = subprocess.Popen(child, stdin=subprocess.DEVNULL).pid
+        own_session = mode == "daemon"
+        result = subprocess.Popen(child, stdin=subprocess.DEVNULL, start_new_session=own_session).pid
     if mode == "giant":
         result = "g" * (number or 1 << 20)
     if mode == "separators":
@@ -76,7 +79,7 @@ def main() -> None:
     for count, line in enumerate(sys.stdin.buffer, 1):
         request = json.loads(line)
         answer = encoded(request, request.get("params") if result is None else result)
-        if mode == "crash":
+        if mode == "crash" or (mode == "daemon" and count == 2):
             complain("about to crash")
             sys.exit(9)
         if mode == "mute":

@@ -1,7 +1,8 @@
 /*
  * host.c - a C program that embeds a bus through the public header alone, with on_message
- * for delivery: by itself, then with a client over TCP, then with one over a Unix socket.
- * The client lives in the same thread, which steps the bus in between.
+ * for delivery: by itself, then with workers of its own beside the one with a process, then
+ * with a client over TCP, then with one over a Unix socket.  Worker and client live in the
+ * same thread, which steps the bus in between.
  *
  * Not here: what the bus does in every case; the unit tests of its rooms say that.
  *
@@ -63,7 +64,7 @@ static void on_log(stdio_bus_t *bus, int level, const char *message, void *user)
 
 static void on_worker(stdio_bus_t *bus, int worker_id, const char *event, void *user) {
     seen_t *seen = user;
-    EXPECT(bus && worker_id == 1 && strlen(seen->events) + strlen(event) + 2 < sizeof seen->events);
+    EXPECT(bus && (worker_id == 1 || worker_id == 2) && strlen(seen->events) + strlen(event) + 2 < sizeof seen->events);
     strcat(strcat(seen->events, " "), event);
 }
 
@@ -141,6 +142,62 @@ static void embedded(const char *config) {
     EXPECT(seen.errors == 1);
 }
 
+/* ---- with a worker inside --------------------------------------------------------------- */
+
+/* What the worker does when it has its turn: answers the requests that have come.  Whether its
+ * input is still open. */
+static int serve(int in, int out) {
+    char lines[1024], answer[128];
+    ssize_t n = read(in, lines, sizeof lines - 1);
+    if (n <= 0) return n < 0 && errno == EAGAIN;
+    lines[n] = '\0';
+    for (char *line = strtok(lines, "\n"); line; line = strtok(NULL, "\n")) {
+        const char *id = strstr(line, "\"id\":");
+        EXPECT(id);
+        int len = snprintf(answer, sizeof answer, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"result\":\"inside\"}\n", strtol(id + 5, NULL, 10));
+        EXPECT(write(out, answer, (size_t)len) == len);
+    }
+    return 1;
+}
+
+/* Over one socket, or over two pipes.  The pool's requests go to both workers in turn. */
+static void embedded_worker(const char *config, int one_socket) {
+    static const char request[] = "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"echo\",\"params\":{}}";
+    seen_t seen = {0};
+    char message[128];
+    int to[2], from[2], inside = 0;
+    stdio_bus_t *bus = create(config, STDIO_BUS_LISTEN_NONE, NULL, &seen);
+    EXPECT(bus && stdio_bus_start(bus) == STDIO_BUS_OK);
+    UNTIL(bus, stdio_bus_get_state(bus) == STDIO_BUS_STATE_RUNNING);
+    if (one_socket) {
+        EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, to) == 0);
+        EXPECT(fcntl(to[0], F_SETFL, O_NONBLOCK) == 0);
+        from[0] = to[1], from[1] = to[0]; /* to[1] belongs to the bus */
+    } else {
+        EXPECT(pipe(to) == 0 && pipe(from) == 0 && fcntl(to[0], F_SETFL, O_NONBLOCK) == 0);
+    }
+    EXPECT(stdio_bus_register_embedded_worker(bus, to[1], from[0], "nobody") == STDIO_BUS_ERR_ENOTFOUND);
+    int id = stdio_bus_register_embedded_worker(bus, to[1], from[0], "echo");
+    EXPECT(id == 2 && stdio_bus_worker_count(bus) == 2 && strcmp(seen.events, " started started") == 0);
+    for (int i = 1; i <= 4; i++) {
+        EXPECT(snprintf(message, sizeof message, request, i) < (int)sizeof message);
+        ingest(bus, message);
+    }
+    UNTIL(bus, serve(to[0], from[1]) && seen.message_count == 4);
+    for (int i = 0; i < 4; i++) inside += strstr(seen.messages[i], "\"inside\"") != NULL;
+    EXPECT(inside == 2);
+    EXPECT(stdio_bus_unregister_embedded_worker(bus, 1) == STDIO_BUS_ERR_EINVAL); /* that one has a process */
+    EXPECT(stdio_bus_unregister_embedded_worker(bus, id) == STDIO_BUS_OK);
+    UNTIL(bus, !serve(to[0], from[1])); /* the end of its input */
+    close(to[0]);
+    if (!one_socket) close(from[1]);
+    UNTIL(bus, stdio_bus_worker_count(bus) == 1);
+    EXPECT(stdio_bus_unregister_embedded_worker(bus, id) == STDIO_BUS_OK);
+    EXPECT(strcmp(seen.events, " started started stopped") == 0);
+    strcpy(seen.events, " started"); /* as if it had never been there */
+    stop(bus, &seen);
+}
+
 /* ---- with a client outside -------------------------------------------------------------- */
 
 static int connect_to(const struct sockaddr *address, socklen_t size) {
@@ -209,6 +266,8 @@ int main(int argc, char **argv) {
     EXPECT(snprintf(config, sizeof config, "{\"pools\":[{\"id\":\"echo\",\"command\":\"%s\"}]}", argv[1]) <
            (int)sizeof config);
     embedded(config);
+    embedded_worker(config, 1);
+    embedded_worker(config, 0);
     with_client(config, STDIO_BUS_LISTEN_TCP, NULL);
     with_client(config, STDIO_BUS_LISTEN_UNIX, argv[2]);
     EXPECT(access(argv[2], F_OK) != 0 && errno == ENOENT);

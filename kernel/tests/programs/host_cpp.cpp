@@ -1,7 +1,7 @@
 /*
  * host_cpp.cpp - a C++ program that embeds a bus through the public header alone: the bus as
- * the member of a class, callbacks as its methods; by itself, then with a client over TCP and
- * one over a Unix socket, which live in the same thread.
+ * the member of a class, callbacks as its methods; by itself, then with a worker of its own,
+ * then with a client over TCP and one over a Unix socket, which live in the same thread.
  *
  * Not here: callbacks and codes one by one; host.c has those.
  *
@@ -80,6 +80,18 @@ public:
         expect(stdio_bus_ingest(bus_, message.data(), message.size()) == STDIO_BUS_OK, "the bus takes " + message);
     }
 
+    int worker_count() const { return stdio_bus_worker_count(bus_); }
+
+    int add_worker(int fd) {
+        const int id = stdio_bus_register_embedded_worker(bus_, fd, fd, "echo");
+        expect(id > 0, "the bus takes a worker");
+        return id;
+    }
+
+    void remove_worker(int id) {
+        expect(stdio_bus_unregister_embedded_worker(bus_, id) == STDIO_BUS_OK, "the bus lets the worker go");
+    }
+
     int port() const { return stdio_bus_get_listener_port(bus_); }
 
     void stop() {
@@ -146,6 +158,64 @@ void embedded(const std::string &worker) {
     bus.stop();
 }
 
+/* A worker that is an object: it answers what has come whenever it is asked to. */
+class Worker {
+public:
+    Worker() {
+        int ends[2];
+        expect(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "there is a pair of sockets");
+        fd_ = ends[0];
+        bus_end = ends[1];
+        expect(fcntl(fd_, F_SETFL, O_NONBLOCK) == 0, "it does not block");
+    }
+    Worker(const Worker &) = delete;
+    Worker &operator=(const Worker &) = delete;
+    ~Worker() { leave(); }
+
+    int bus_end = -1; /* the bus owns it once it is registered */
+    int served = 0;
+
+    /* False at the end of its input. */
+    bool serve() {
+        char chunk[4096];
+        const ssize_t n = read(fd_, chunk, sizeof chunk);
+        if (n <= 0) return n < 0 && errno == EAGAIN;
+        input_.append(chunk, static_cast<size_t>(n));
+        for (size_t end; (end = input_.find('\n')) != std::string::npos; input_.erase(0, end + 1), served++) {
+            const int id = std::stoi(input_.substr(input_.find("\"id\":") + 5));
+            const std::string line = answer(id, "inside") + "\n";
+            expect(write(fd_, line.data(), line.size()) == static_cast<ssize_t>(line.size()), "the worker writes");
+        }
+        return true;
+    }
+
+    void leave() {
+        if (fd_ >= 0) close(fd_);
+        fd_ = -1;
+    }
+
+private:
+    int fd_ = -1;
+    std::string input_;
+};
+
+void embedded_worker(const std::string &command) {
+    Bus bus(command, STDIO_BUS_LISTEN_NONE, "");
+    Worker worker;
+    const int id = bus.add_worker(worker.bus_end);
+    expect(bus.worker_count() == 2, "there are two workers");
+    for (int i = 1; i <= 100; i++) bus.ingest(request(i, "host"));
+    bus.until("all answers come", [&] { return worker.serve() && bus.messages.size() == 100; });
+    int inside = 0;
+    for (const std::string &message : bus.messages) inside += message.find("inside") != std::string::npos;
+    expect(inside == worker.served && inside > 0 && inside < 100, "both workers have answered");
+    bus.remove_worker(id);
+    bus.until("its input ends", [&] { return !worker.serve(); });
+    worker.leave();
+    bus.until("it has gone", [&] { return bus.worker_count() == 1; });
+    bus.stop();
+}
+
 /* Host and client use the same id at the same time; each gets its own answer. */
 void talk(Bus &bus, Client &client) {
     bus.until("the client is there", [&] { return bus.clients == 1; });
@@ -162,6 +232,7 @@ int main(int argc, char **argv) try {
     expect(argc == 3, "there are two arguments");
     const std::string worker = argv[1], path = argv[2];
     embedded(worker);
+    embedded_worker(worker);
     Bus tcp(worker, STDIO_BUS_LISTEN_TCP, ""), local(worker, STDIO_BUS_LISTEN_UNIX, path);
     {
         Client over_tcp(tcp_address(tcp.port())), over_unix(unix_address(path));

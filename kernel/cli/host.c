@@ -1,0 +1,203 @@
+/*
+ * host.c - see host.h.
+ */
+#define _GNU_SOURCE
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define READ_SIZE (256u * 1024)
+#define OUT_HIGH_WATER (8u * 1024 * 1024) /* beyond, nothing is taken in until the host has read */
+
+/* ---- signals -------------------------------------------------------------------------- */
+
+static int signal_pipe[2] = {-1, -1}; /* a signal handler has no argument to reach the host by */
+
+static void on_signal(int signal) {
+    int saved = errno;
+    char byte = (char)signal;
+    (void)!write(signal_pipe[1], &byte, 1); /* full: signals enough are waiting */
+    errno = saved;
+}
+
+static bool catch_signals(void) {
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    if (pipe(signal_pipe) < 0) return false;
+    for (int i = 0; i < 2; i++) {
+        fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
+        fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC);
+    }
+    return sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGINT, &stop, NULL) == 0 &&
+           sigaction(SIGPIPE, &ignore, NULL) == 0;
+}
+
+/* ---- callbacks ------------------------------------------------------------------------ */
+
+static void on_log(stdio_bus_t *bus, int level, const char *message, void *user) {
+    (void)bus;
+    (void)user;
+    log_print(level, message);
+}
+
+static void on_error(stdio_bus_t *bus, int code, const char *message, void *user) {
+    (void)user;
+    if (bus && code == STDIO_BUS_ERR_WORKER) return; /* the log has it already */
+    log_print(STDIO_BUS_LOG_ERROR, message);
+}
+
+static void on_batch(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,
+                     void *user) {
+    host_t *host = user;
+    (void)bus;
+    if (host->listening) return;
+    if (host->tagged) tagged_write_lines(&host->out, data, lines, count);
+    else output_add(&host->out, data, len); /* the host is the only client */
+}
+
+static void on_worker_event(stdio_bus_t *bus, const stdio_bus_worker_event_t *event, void *user) {
+    host_t *host = user;
+    (void)bus;
+    host->status.workers_changed = true;
+    if (strcmp(event->kind, "started") == 0) host->started = true;
+    if (host->tagged) tagged_write_event(&host->out, event);
+}
+
+/* ---- stdin ---------------------------------------------------------------------------- */
+
+static void take(host_t *host, char *data, size_t len) {
+    if (host->tagged) tagged_feed(&host->input, host->bus, data, len);
+    else stdio_bus_feed(host->bus, STDIO_BUS_HOST_CLIENT, data, len);
+}
+
+static void take_end(host_t *host) {
+    host->stdin_open = false;
+    /* A last line counts without its newline, too. */
+    if (host->tagged) tagged_feed_end(&host->input, host->bus);
+    else stdio_bus_feed(host->bus, STDIO_BUS_HOST_CLIENT, "\n", 1);
+    stdio_bus_stop(host->bus, -1);
+}
+
+static void read_stdin(host_t *host, char *scratch) {
+    ssize_t n = read(STDIN_FILENO, scratch, READ_SIZE);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (n <= 0) take_end(host);
+    else take(host, scratch, (size_t)n);
+}
+
+/* ---- running -------------------------------------------------------------------------- */
+
+static bool all_failed(const host_t *host) {
+    int count = stdio_bus_get_workers(host->bus, NULL, 0);
+    stdio_bus_worker_info_t *workers = calloc((size_t)count + 1, sizeof *workers);
+    if (!workers) return false;
+    stdio_bus_get_workers(host->bus, workers, count);
+    bool failed = count > 0; /* none: every worker is to come from the host */
+    for (int i = 0; i < count; i++) failed = failed && workers[i].state == STDIO_BUS_WORKER_FAILED;
+    free(workers);
+    return failed;
+}
+
+static int write_status(host_t *host) {
+    return host->tagged ? tagged_write_status(&host->status, &host->out, host->bus) : -1;
+}
+
+/* One turn: wait, then read, step, write.  False: a second signal, end at once. */
+static bool turn(host_t *host, char *scratch) {
+    int wait = write_status(host);
+    output_flush(&host->out);
+    bool stopping = stdio_bus_get_state(host->bus) == STDIO_BUS_STATE_STOPPING;
+    bool takes = stopping || host->out.len < OUT_HIGH_WATER;
+    struct pollfd fds[] = {
+        {.fd = signal_pipe[0], .events = POLLIN},
+        {.fd = takes ? stdio_bus_get_poll_fd(host->bus) : -1, .events = POLLIN},
+        {.fd = takes && host->stdin_open ? STDIN_FILENO : -1, .events = POLLIN},
+        {.fd = host->out.len ? STDOUT_FILENO : -1, .events = POLLOUT},
+    };
+    if (poll(fds, 4, wait) < 0 && errno != EINTR) return false;
+    char byte;
+    if (fds[0].revents && read(signal_pipe[0], &byte, 1) == 1) {
+        if (host->signalled) return false;
+        host->signalled = true;
+        host->stdin_open = false;
+        stdio_bus_stop(host->bus, -1);
+    }
+    if (fds[2].revents) read_stdin(host, scratch);
+    if (fds[1].revents || fds[2].revents) stdio_bus_step(host->bus, 0);
+    if (host->out.broken && !stopping) stdio_bus_stop(host->bus, -1);
+    return true;
+}
+
+static void say_port(const host_t *host) {
+    int port = host->listening ? stdio_bus_get_listener_port(host->bus) : 0;
+    if (port <= 0) return;
+    char text[64];
+    snprintf(text, sizeof text, "listening on port %d", port);
+    log_print(STDIO_BUS_LOG_INFO, text);
+}
+
+int host_run(host_t *host, char *first, size_t len) {
+    char *scratch = malloc(READ_SIZE);
+    if (!scratch || !catch_signals()) {
+        free(scratch);
+        log_print(STDIO_BUS_LOG_ERROR, strerror(errno));
+        return EXIT_FAILED;
+    }
+    output_unblock();
+    host->stdin_open = !host->listening;
+    int started = stdio_bus_start(host->bus);
+    bool orderly = started == STDIO_BUS_OK;
+    if (orderly) say_port(host);
+    if (orderly && len) take(host, first, len);
+    while (orderly && stdio_bus_get_state(host->bus) != STDIO_BUS_STATE_STOPPED) {
+        orderly = turn(host, scratch);
+        if (!host->started && all_failed(host)) break;
+    }
+    free(scratch);
+    if (started == STDIO_BUS_ERR_CONFIG) return EXIT_CONFIG;
+    bool nothing = !host->started && all_failed(host);
+    if (stdio_bus_get_state(host->bus) != STDIO_BUS_STATE_CREATED) stdio_bus_step(host->bus, 0);
+    host->status.workers_changed = true;
+    host->status.due = 0;
+    write_status(host);
+    output_drain(&host->out);
+    if (nothing) log_print(STDIO_BUS_LOG_ERROR, "no worker of any pool could be started");
+    return nothing ? EXIT_NOTHING_STARTED : EXIT_OK;
+}
+
+/* ---- its life ------------------------------------------------------------------------- */
+
+bool host_open(host_t *host, const options_t *options, const char *config_json) {
+    *host = (host_t){
+        .tagged = options->tagged,
+        .listening = options->mode != STDIO_BUS_LISTEN_NONE,
+        .status = {.workers_changed = true},
+    };
+    stdio_bus_options_t bus = {
+        .config_path = options->config_path,
+        .config_json = config_json,
+        .listener = {options->mode, options->tcp_host, options->tcp_port, options->unix_path},
+        .on_error = on_error,
+        .on_log = on_log,
+        .user_data = host,
+        .log_level = options->log_level,
+    };
+    host->bus = stdio_bus_create(&bus);
+    if (!host->bus) return false;
+    stdio_bus_set_on_batch(host->bus, on_batch);
+    stdio_bus_set_on_worker_event(host->bus, on_worker_event);
+    return true;
+}
+
+void host_close(host_t *host) {
+    stdio_bus_destroy(host->bus);
+    output_free(&host->out);
+}

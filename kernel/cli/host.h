@@ -1,0 +1,37 @@
+/*
+ * host.h - the bus at work: stdin, stdout and signals until the end.
+ *
+ * The process's own stdin and stdout are the host client, unless clients connect over a
+ * listener; then they carry nothing.
+ */
+#ifndef STDIO_BUS_CLI_HOST_H
+#define STDIO_BUS_CLI_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "options.h"
+#include "output.h"
+#include "stdio_bus.h"
+#include "tagged.h"
+
+typedef struct host {
+    stdio_bus_t *bus;
+    output_t out;
+    bool tagged;
+    bool listening; /* clients connect; nobody is the host client */
+    bool stdin_open;
+    bool signalled; /* asked to end; once more means at once */
+    bool started;   /* some worker has been ready once */
+    tagged_input_t input;
+    tagged_status_t status;
+} host_t;
+
+/* Makes the bus; config_json is NULL when the options name a file.  False: reported. */
+bool host_open(host_t *host, const options_t *options, const char *config_json);
+/* Runs until the end of stdin or a signal.  `first` are bytes of stdin that were read
+ * already; they are changed.  Returns the exit status. */
+int host_run(host_t *host, char *first, size_t len);
+void host_close(host_t *host);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * output.c - see output.h.
+ */
+#define _GNU_SOURCE
+#include "output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "stdio_bus.h"
+
+#define FIRST_SIZE 65536u
+#define DRAIN_PATIENCE_MS 5000 /* how long a reader may take nothing of the last messages */
+#define DRAIN_POLL_MS 100
+
+void output_add(output_t *out, const char *bytes, size_t len) {
+    if (out->broken || !len) return;
+    if (out->head + out->len + len > out->cap) {
+        if (out->head) memmove(out->data, out->data + out->head, out->len);
+        out->head = 0;
+        size_t cap = out->cap ? out->cap : FIRST_SIZE;
+        while (cap < out->len + len) cap *= 2;
+        char *data = cap > out->cap ? realloc(out->data, cap) : out->data;
+        if (!data) {
+            log_print(STDIO_BUS_LOG_ERROR, "no memory for messages to the host");
+            exit(EXIT_FAILED);
+        }
+        out->data = data;
+        out->cap = cap;
+    }
+    memcpy(out->data + out->head + out->len, bytes, len);
+    out->len += len;
+}
+
+void output_text(output_t *out, const char *text) {
+    output_add(out, text, strlen(text));
+}
+
+void output_printf(output_t *out, const char *format, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    output_text(out, text);
+}
+
+void output_json_string(output_t *out, const char *text) {
+    output_add(out, "\"", 1);
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') output_printf(out, "\\%c", c);
+        else if (c == '\n') output_text(out, "\\n");
+        else if (c < 0x20) output_printf(out, "\\u%04x", c);
+        else output_add(out, text, 1);
+    }
+    output_add(out, "\"", 1);
+}
+
+/* Pipes and sockets are set non-blocking; what is shared with others (a terminal, a file)
+ * stays as it is. */
+void output_unblock(void) {
+    struct stat info;
+    if (fstat(STDOUT_FILENO, &info) < 0 || !(S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode))) return;
+    int flags = fcntl(STDOUT_FILENO, F_GETFL);
+    if (flags >= 0) fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK);
+}
+
+void output_flush(output_t *out) {
+    while (out->len && !out->broken) {
+        ssize_t n = write(STDOUT_FILENO, out->data + out->head, out->len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        if (n < 0) {
+            out->broken = true;
+            out->len = 0;
+            return;
+        }
+        out->head += (size_t)n;
+        out->len -= (size_t)n;
+    }
+    if (!out->len) out->head = 0;
+}
+
+void output_drain(output_t *out) {
+    size_t left = SIZE_MAX;
+    uint64_t deadline = 0;
+    for (output_flush(out); out->len; output_flush(out)) {
+        if (out->len < left) deadline = now_ms() + DRAIN_PATIENCE_MS;
+        else if (now_ms() >= deadline) return;
+        left = out->len;
+        struct pollfd writable = {.fd = STDOUT_FILENO, .events = POLLOUT};
+        poll(&writable, 1, DRAIN_POLL_MS);
+    }
+}
+
+void output_free(output_t *out) {
+    free(out->data);
+    *out = (output_t){0};
+}

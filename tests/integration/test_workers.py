@@ -1,0 +1,196 @@
+"""Pools at run time, workers of this process, handlers and hello, over every backend."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from stdiobus import (
+    BusConfig,
+    InvalidArgumentError,
+    NegotiationFailedError,
+    PoolConfig,
+    RemoteError,
+    StdioBus,
+    UnavailableError,
+)
+
+CALC = PoolConfig(id="calc", embedded=True)
+
+
+async def serve(method, params, context):
+    if method == "add":
+        return params["a"] + params["b"]
+    if method == "stream":
+        for part in ("a", "b", "c"):
+            context.chunk(part)
+        return {"parts": 3}
+    if method == "ask":
+        return await context.request("roots/list", params)
+    raise RemoteError("no such method", {}, rpc_code=-32601)
+
+
+async def test_function_of_this_process_serves_a_pool(make_bus):
+    bus = await make_bus(CALC)
+    waiting = asyncio.ensure_future(bus.request("calc", {"a": 1, "b": 2}, method="add"))
+    worker = await bus.add_worker("calc", serve)
+    assert await waiting == 3
+    assert await bus.request("calc", method="stream") == {"parts": 3, "text": "abc"}
+    events = [event.data async for event in bus.stream_request("calc", method="stream")]
+    assert events == ["a", "b", "c", {"parts": 3}]
+    with pytest.raises(RemoteError, match="no such method"):
+        await bus.request("calc", method="other")
+    assert [info.worker_id for info in bus.pool("calc").workers()] == [worker.worker_id]
+    worker.close()
+    successor = await bus.add_worker("calc", serve)
+    sums = await asyncio.gather(*(bus.request("calc", {"a": n, "b": n}, method="add") for n in range(500)))
+    assert sums == [2 * n for n in range(500)]
+    assert successor.worker_id != worker.worker_id
+
+
+async def test_handler_answers_what_a_worker_asks(make_bus):
+    bus = await make_bus(CALC)
+    await bus.add_worker("calc", serve)
+    with pytest.raises(RemoteError, match="does not answer roots/list"):
+        await bus.request("calc", {"a": 1}, method="ask")
+
+    @bus.on_request("roots/list")
+    async def roots(params, context):
+        await asyncio.sleep(0)
+        return [params, context.pool]
+
+    assert await bus.request("calc", {"a": 1}, method="ask") == [{"a": 1}, "calc"]
+
+
+async def test_pool_is_scaled_and_restarted_under_load(make_bus, pool):
+    bus = await make_bus(pool("echo_worker.py"))
+    echo = bus.pool("echo")
+    before = {worker.pid for worker in echo.workers()}
+    stop = asyncio.Event()
+    answered = []
+
+    async def load():
+        while not stop.is_set():
+            answered.append(await echo.request("echo", {"n": 1}))
+
+    loads = [asyncio.ensure_future(load()) for _ in range(8)]
+    await echo.scale(3)
+    assert len(echo.workers()) == 3
+    await echo.restart()
+    after = {worker.pid for worker in echo.workers()}
+    assert len(after) == 3
+    assert not before & after
+    await echo.scale(1)
+    assert [worker.state for worker in echo.workers()] == ["ready"]
+    stop.set()
+    await asyncio.gather(*loads)
+    assert answered
+    assert bus.get_stats().worker_restarts == 0
+
+
+ONCE = r"""
+import json, os, sys
+try:
+    os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    sys.exit("not again")
+for line in sys.stdin:
+    print(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": {}}), flush=True)
+"""
+
+
+async def test_worker_that_cannot_be_started_is_told_and_the_others_stay(make_bus, tmp_path):
+    greeting = {"request": {"method": "hi"}}
+    args = ["-c", ONCE, str(tmp_path / "was")]
+    once = PoolConfig(id="p", command=sys.executable, args=args, protocol="jsonrpc", handshake=greeting)
+    bus = await make_bus(once, limits={"max_restarts": 0})
+    for change in (bus.pool("p").scale(2), bus.restart_pool("p")):
+        with pytest.raises(UnavailableError, match="not again"):
+            await change
+    assert await bus.request("m", pool="p") == {}
+    with pytest.raises(InvalidArgumentError, match=r"instances: .* 1\.\.1024"):
+        await bus.scale_pool("p", 0)
+
+
+async def test_embedded_pool_has_no_processes_to_scale(make_bus):
+    bus = await make_bus(CALC)
+    with pytest.raises(InvalidArgumentError, match="add_worker"):
+        await bus.scale_pool("calc", 2)
+
+
+async def test_hello(make_bus):
+    bus = await make_bus(CALC)
+    assert bus.agent_session_id is None
+    result = await bus.connect()
+    assert (result.negotiated_protocol_version, bus.agent_session_id) == ("1.0", result.session_id)
+    with pytest.raises(NegotiationFailedError, match=r"speaks version 1\.0, this client 9\.0"):
+        await bus.hello({"protocolVersion": "9.0"})
+
+
+def test_sync_bus_has_the_same():
+    with StdioBus(BusConfig(pools=[CALC, PoolConfig(id="cat", command="cat")])) as bus:
+
+        def blocking(params, context):
+            # Not on the private thread, so it may call the bus.
+            return bus.request("calc", {"a": 4, "b": 5}, method="add")
+
+        bus.on_request("roots/list")(blocking)
+        worker = bus.add_worker("calc", serve)
+        assert bus.pool("calc").request("add", {"a": 1, "b": 2}) == 3
+        assert bus.request("calc", {}, method="ask") == 9
+        with bus.session(pool="calc") as session:
+            assert [event.data for event in session.stream_request("stream")][:3] == ["a", "b", "c"]
+        bus.pool("cat").scale(2)
+        bus.pool("cat").restart()
+        assert len(bus.pool("cat").workers()) == 2
+        assert bus.connect().session_id == bus.agent_session_id
+        assert (worker.pool, worker.worker_id) == ("calc", bus.pool("calc").workers()[0].worker_id)
+        worker.close()
+        worker = bus.add_worker("calc", lambda method, params, context: [method])
+        assert bus.request("calc", method="anything") == ["anything"]
+
+
+FLOOD = r"""
+import json, sys
+line = json.loads(sys.stdin.readline())
+params = {"update": {"content": {"type": "text", "text": "x" * line["params"]["size"]}}}
+for number in range(line["params"]["count"]):
+    head = {"jsonrpc": "2.0", "method": "session/update", "sessionId": line["sessionId"]}
+    sys.stdout.write(json.dumps({**head, "params": params}) + "\n")
+answer = {"jsonrpc": "2.0", "id": line["id"], "result": line["params"]["count"]}
+sys.stdout.write(json.dumps(answer) + "\n")
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+async def test_slow_consumer_of_a_gigabyte_loses_nothing_and_keeps_little(backend):
+    """In a process of its own, whose peak of memory is that of the test."""
+    program = f"""
+import asyncio, resource, sys
+sys.path.insert(0, {str(sys.path[0])!r})
+from stdiobus import AsyncStdioBus, BusConfig, NativeOptions, PoolConfig
+async def main():
+    pool = PoolConfig(id="p", command=sys.executable, args=["-c", {FLOOD!r}])
+    options = {{"native": NativeOptions(force_timer=True)}} if {backend == "native-timer"} else {{}}
+    backend = {"native" if backend.startswith("native") else backend!r}
+    async with AsyncStdioBus(BusConfig(pools=[pool]), backend=backend, timeout_ms=300000, **options) as bus:
+        got = 0
+        async for event in bus.stream_request("flood", {{"count": 4096, "size": 262144}}):
+            if event.type == "chunk":
+                assert len(event.data) == 262144
+                got += 1
+                if got % 128 == 1:
+                    await asyncio.sleep(0.02)  # slower than the worker
+        assert got == event.data == 4096, got
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0
+    assert int(out) < 200  # MiB
