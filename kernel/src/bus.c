@@ -136,6 +136,8 @@ static int manage(void *context, router_order_t order, pool_t *pool, int64_t num
     case ROUTER_SCALE: return scale_pool(bus, pool, number);
     case ROUTER_RESTART: return supervisor_restart(&bus->supervisor, pool);
     case ROUTER_ATTACH: return supervisor_attach(&bus->supervisor, pool);
+    case ROUTER_OPEN: return stdio_bus_client_open(bus, pool->config->id);
+    case ROUTER_CLOSE: return number > INT32_MAX ? STDIO_BUS_ERR_ENOTFOUND : stdio_bus_client_close(bus, id);
     default: break;
     }
     if (!worker) return STDIO_BUS_ERR_ENOTFOUND;
