@@ -17,7 +17,16 @@
 
 #define DESCRIPTORS_SEEN 1024
 
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#define block_size malloc_size
+#else
+#include <malloc.h>
+#define block_size malloc_usable_size
+#endif
+
 static long live, fail_allocation, fail_call;
+static size_t live_bytes;
 static int descriptors_before;
 static bool no_memory, failed;
 static uint64_t advanced;
@@ -45,6 +54,7 @@ void fake_sys_fail_call(long n) {
 void fake_sys_no_memory(bool none) { no_memory = none; }
 bool fake_sys_has_failed(void) { return failed; }
 long fake_sys_live_allocations(void) { return live; }
+size_t fake_sys_live_bytes(void) { return live_bytes; }
 void fake_sys_advance(uint64_t ms) { advanced += ms; }
 
 int fake_sys_open_descriptors(void) {
@@ -68,6 +78,7 @@ void *sys_malloc(size_t size) {
     void *memory = malloc(size);
     if (!memory) return NULL;
     live++;
+    live_bytes += block_size(memory);
     return memset(memory, 0xA5, size); /* nobody may count on what stands there */
 }
 
@@ -75,18 +86,22 @@ void *sys_calloc(size_t count, size_t size) {
     if (out_of_memory()) return NULL;
     void *memory = calloc(count, size);
     live += memory != NULL;
+    if (memory) live_bytes += block_size(memory);
     return memory;
 }
 
 void *sys_realloc(void *old, size_t size) {
     if (out_of_memory()) return NULL;
+    size_t before = old ? block_size(old) : 0;
     void *memory = realloc(old, size);
     live += !old && memory;
+    if (memory) live_bytes += block_size(memory) - before;
     return memory;
 }
 
 void sys_free(void *memory) {
     live -= memory != NULL;
+    if (memory) live_bytes -= block_size(memory);
     free(memory);
 }
 

@@ -6,6 +6,7 @@
 #define STDIO_BUS_TEST_FAKE_SYS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* At the beginning of a test: notes the open descriptors. */
@@ -24,6 +25,7 @@ void fake_sys_no_memory(bool none);
 bool fake_sys_has_failed(void);
 
 long fake_sys_live_allocations(void);
+size_t fake_sys_live_bytes(void); /* that were asked for, as far as the allocator can tell */
 int fake_sys_open_descriptors(void);
 
 /* sys_now_ms is that much later from now on; timers that are due run in the next turn. */
