@@ -24,7 +24,11 @@ def main() -> int:
     options = parser.parse_args()
     try:
         print(table(measure(options.quick)))
-    except (echo_worker.NoCompilerError, kernel_tests.KernelTestError, subprocess.CalledProcessError) as error:
+    except (
+        echo_worker.NoCompilerError,
+        kernel_tests.KernelTestError,
+        subprocess.CalledProcessError,
+    ) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
     return 0

@@ -51,5 +51,7 @@ def table(rows: Iterable[Row]) -> str:
     for row in rows:
         figure = f"{row.figure:,.1f}" if row.figure < 100 else f"{row.figure:,.0f}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        lines.append(f"{row.what:<40}{figure:>12} {row.unit:<10}{ratio:>7}  {row.limit:<10}{row.verdict}".rstrip())
+        lines.append(
+            f"{row.what:<40}{figure:>12} {row.unit:<10}{ratio:>7}  {row.limit:<10}{row.verdict}".rstrip()
+        )
     return "\n".join(lines)
