@@ -84,24 +84,42 @@ def scale(rounds: int) -> list[Row]:
 def listener(rounds: int, count: int) -> list[Row]:
     """A client with 64 requests in flight: one connection to a bus, against pipes to the worker.
 
-    The worker writes each answer by itself, as servers do. A worker that gathers answers is shown
-    without a limit: the bare pair then takes turns on one processor without ever waking another,
-    64 messages at a time, and any program between the two, even one that only copies, ends that.
+    What has a limit runs on one processor, with a worker that writes each answer by itself, as servers
+    do: so work is compared with work. Without a limit are shown the same on all processors, where
+    the figures depend on what the scheduler puts where, and on how long a processor sleeps before it
+    wakes; and a worker that gathers its answers: the bare pair then hands 64 messages at a time to
+    and fro on one processor, and a program between the two takes about half of that even
+    if it only copies.
     """
     program, worker = build("pipeline"), str(echo_worker.build())
     contests = [
-        ("listener, Unix", "unix", "--each", LISTENER_RATIO),
-        ("listener, TCP", "tcp", "--each", LISTENER_RATIO),
-        ("listener, Unix, gathered answers", "unix", "--gather", None),
+        ("listener, Unix", "unix", "--each", True, LISTENER_RATIO),
+        ("listener, TCP", "tcp", "--each", True, LISTENER_RATIO),
+        ("listener, Unix, all processors", "unix", "--each", False, None),
+        ("listener, Unix, answers gathered", "unix", "--gather", True, None),
     ]
     rows = []
-    for what, kind, argument, limit in contests:
-        with running_bus(kind, [worker, argument]) as address:
+    for what, kind, argument, alone, limit in contests:
+        with one_processor(alone), running_bus(kind, [worker, argument]) as address:
             found = figures([str(program), str(rounds), str(count), kind, address, worker, argument])
         pipes, bus = (statistics.median(found[name]) for name in ("pipes", "bus"))
         rows.append(Row(f"pipes, for {what}", pipes, "answers/s"))
         rows.append(Row(what, bus, "answers/s", bus / pipes, lowest=limit))
     return rows
+
+
+@contextmanager
+def one_processor(wanted: bool) -> Iterator[None]:
+    """What is started meanwhile shares one processor, where the system lets us choose."""
+    if not wanted or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
