@@ -63,7 +63,7 @@ def scale(rounds: int) -> list[Row]:
     """500 workers and 100,000 sessions, against 1 and 1.
 
     Returns:
-        Nothing where there is no archive, or no linker that wraps functions.
+        Nothing where there is no archive, or where linkers do not wrap functions (macOS).
     """
     target = targets.host()
     if target is None or target.os != "linux":
