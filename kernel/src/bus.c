@@ -60,8 +60,7 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
         report_error(bus, STDIO_BUS_ERR_BUFFER, "a message for the host was lost: no memory");
         return;
     }
-    for (size_t i = 0; i < count; i++) buffer_append(&d->text, pieces[i].text, pieces[i].len);
-    buffer_append(&d->text, "\n", 1);
+    message_append_line(&d->text, pieces, count); /* there is room */
 }
 
 static void deliver(stdio_bus_t *bus) {
