@@ -1,6 +1,7 @@
 /*
  * log.c - see log.h.
  */
+#define _GNU_SOURCE
 #include "log.h"
 
 #include <errno.h>

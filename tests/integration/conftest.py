@@ -78,6 +78,8 @@ def backend_arguments(backend: str, request: pytest.FixtureRequest) -> dict[str,
         return BACKENDS[backend]
     engine = request.getfixturevalue("fake_engine")
     return {**BACKENDS[backend], "docker": DockerOptions("image", engine_path=str(engine))}
+
+
 @pytest.fixture(autouse=True)
 def loop_of_the_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the loop of a test uvloop's where its backend asks for that."""

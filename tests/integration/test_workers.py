@@ -129,6 +129,22 @@ async def test_hello(make_bus):
         await bus.hello({"protocolVersion": "9.0"})
 
 
+async def test_further_clients_have_ids_of_their_own(make_bus, pool):
+    bus = await make_bus(pool("echo_worker.py"))
+    clients = [await bus.open_client("echo") for _ in range(5)]
+    for number, client in enumerate(clients):
+        for id in range(20):
+            params = {"of": number}
+            await client.send({"jsonrpc": "2.0", "id": id, "method": "echo", "params": params})
+    assert (await bus.request("echo", {"of": "host"}))["params"] == {"of": "host"}
+    for number, client in enumerate(clients):
+        answers = [await client.receive() for _ in range(20)]
+        assert [answer["id"] for answer in answers] == list(range(20))
+        assert {answer["result"]["params"]["of"] for answer in answers} == {number}
+        await client.close()
+        assert await client.receive() is None
+
+
 def test_sync_bus_has_the_same():
     with StdioBus(BusConfig(pools=[CALC, PoolConfig(id="cat", command="cat")])) as bus:
 
@@ -166,10 +182,12 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("backend", ["native", "native-timer", "subprocess"])
 async def test_slow_consumer_of_a_gigabyte_loses_nothing_and_keeps_little(backend):
     """In a process of its own, whose peak of memory is that of the test."""
     program = f"""
-import asyncio, resource, sys
+import asyncio, sys
 sys.path.insert(0, {str(sys.path[0])!r})
 from stdiobus import AsyncStdioBus, BusConfig, NativeOptions, PoolConfig
 async def main():
@@ -185,7 +203,9 @@ async def main():
                 if got % 128 == 1:
                     await asyncio.sleep(0.02)  # slower than the worker
         assert got == event.data == 4096, got
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # Not ru_maxrss, which a new process has from its parent.
+    status = open("/proc/self/status").read()
+    print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 asyncio.run(main())
 """
     process = await asyncio.create_subprocess_exec(
