@@ -324,7 +324,7 @@ def load_json(text: str | bytes, source: str) -> Any:
 
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
-    _POOL(where, pool)
+    _pool(where, pool)
 
 
 def _fail(where: str, problem: str) -> NoReturn:
@@ -441,7 +441,7 @@ def _any_object(where: str, value: Any) -> None:
 
 _CALL = _object({"method": _text(), "params": _any_object}, ["method"], nulls=True)
 
-_POOL = _object(
+_POOL_FIELDS = _object(
     {
         "id": _text(max_bytes=128),
         "command": _text(),
@@ -478,6 +478,14 @@ _LIMITS = _object(
 )
 
 
+def _pool(where: str, value: Any) -> None:
+    _POOL_FIELDS(where, value)
+    if value.get("embedded") and "command" in value:
+        _fail(f"{where}.command", "must not be given for an embedded pool")
+    if not value.get("embedded") and "command" not in value:
+        _fail(f"{where}.command", "is required")
+
+
 def _pools(where: str, value: Any) -> None:
     if not isinstance(value, (list, tuple)):
         _fail(where, "must be an array")
@@ -485,11 +493,7 @@ def _pools(where: str, value: Any) -> None:
         _fail(where, "must not be empty")
     seen: list[str] = []
     for index, pool in enumerate(value):
-        _POOL(f"{where}[{index}]", pool)
-        if pool.get("embedded") and "command" in pool:
-            _fail(f"{where}[{index}].command", "must not be given for an embedded pool")
-        if not pool.get("embedded") and "command" not in pool:
-            _fail(f"{where}[{index}].command", "is required")
+        _pool(f"{where}[{index}]", pool)
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])
