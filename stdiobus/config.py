@@ -324,7 +324,11 @@ def load_json(text: str | bytes, source: str) -> Any:
 
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
-    _pool(where, pool)
+    _POOL_FIELDS(where, pool)
+    if pool.get("embedded") and "command" in pool:
+        _fail(f"{where}.command", "must not be given for an embedded pool")
+    if not pool.get("embedded") and "command" not in pool:
+        _fail(f"{where}.command", "is required")
 
 
 def _fail(where: str, problem: str) -> NoReturn:
@@ -478,14 +482,6 @@ _LIMITS = _object(
 )
 
 
-def _pool(where: str, value: Any) -> None:
-    _POOL_FIELDS(where, value)
-    if value.get("embedded") and "command" in value:
-        _fail(f"{where}.command", "must not be given for an embedded pool")
-    if not value.get("embedded") and "command" not in value:
-        _fail(f"{where}.command", "is required")
-
-
 def _pools(where: str, value: Any) -> None:
     if not isinstance(value, (list, tuple)):
         _fail(where, "must be an array")
@@ -493,7 +489,7 @@ def _pools(where: str, value: Any) -> None:
         _fail(where, "must not be empty")
     seen: list[str] = []
     for index, pool in enumerate(value):
-        _pool(f"{where}[{index}]", pool)
+        check_pool(f"{where}[{index}]", pool)
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])
