@@ -1,6 +1,6 @@
 """Everything a user configures about a bus, and its validation.
 
-Options of a single call are in ``messages.py``.  The rules and the wording of the errors
+Options of a single call are in ``options.py``.  The rules and the wording of the errors
 are the kernel's: a wrong configuration is refused with the same text whether Python or
 the kernel reads it.  Validation works on the plain JSON document, so there is one set of
 rules for documents and for the classes below; nothing here reads the environment.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 from . import __version__
 from .errors import InvalidArgumentError
 from .messages import ListenMode
+from .values import Value
 
 if TYPE_CHECKING:
     from .mcp_config import InputCallback
@@ -29,8 +30,8 @@ PULL_POLICIES = ("missing", "always", "never")
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
-@dataclass(frozen=True)
-class PoolConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class PoolConfig(Value):
     """A named set of identical workers.
 
     Attributes:
@@ -75,8 +76,8 @@ class PoolConfig:
 _LOCAL = ("timeout_ms", "metadata")
 
 
-@dataclass(frozen=True)
-class LimitsConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class LimitsConfig(Value):
     """Bounds of the whole bus; a page of the documentation says what becomes of who meets one.
 
     Attributes:
@@ -105,8 +106,8 @@ class LimitsConfig:
     max_sessions: int = 100_000
 
 
-@dataclass(frozen=True)
-class BusConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class BusConfig(Value):
     """The pools of a bus and its limits; validated on construction.
 
     Args:
@@ -228,8 +229,8 @@ class BusConfig:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class NativeOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class NativeOptions(Value):
     """Options of the native backend.
 
     Attributes:
@@ -266,8 +267,8 @@ class NativeOptions:
             _text()("native.unix_path", self.unix_path)
 
 
-@dataclass(frozen=True)
-class SubprocessOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class SubprocessOptions(Value):
     """Options of the subprocess backend.
 
     Attributes:
@@ -296,8 +297,8 @@ class SubprocessOptions:
         _environment("subprocess.env", self.env)
 
 
-@dataclass(frozen=True)
-class DockerOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class DockerOptions(Value):
     """Options of the docker backend.
 
     Attributes:
@@ -358,7 +359,11 @@ def load_json(text: str | bytes, source: str) -> Any:
 
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
-    _POOL(where, pool)
+    _POOL_FIELDS(where, pool)
+    if pool.get("embedded") and "command" in pool:
+        _fail(f"{where}.command", "must not be given for an embedded pool")
+    if not pool.get("embedded") and "command" not in pool:
+        _fail(f"{where}.command", "is required")
 
 
 def _fail(where: str, problem: str) -> NoReturn:
@@ -475,7 +480,7 @@ def _any_object(where: str, value: Any) -> None:
 
 _CALL = _object({"method": _text(), "params": _any_object}, ["method"], nulls=True)
 
-_POOL = _object(
+_POOL_FIELDS = _object(
     {
         "id": _text(max_bytes=128),
         "command": _text(),
@@ -519,11 +524,7 @@ def _pools(where: str, value: Any) -> None:
         _fail(where, "must not be empty")
     seen: list[str] = []
     for index, pool in enumerate(value):
-        _POOL(f"{where}[{index}]", pool)
-        if pool.get("embedded") and "command" in pool:
-            _fail(f"{where}[{index}].command", "must not be given for an embedded pool")
-        if not pool.get("embedded") and "command" not in pool:
-            _fail(f"{where}[{index}].command", "is required")
+        check_pool(f"{where}[{index}]", pool)
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])

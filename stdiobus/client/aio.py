@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Callable, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
@@ -27,11 +27,9 @@ from ..errors import (
 from ..messages import (
     BusState,
     BusStats,
-    HelloParams,
     HelloResult,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
     StreamEvent,
     WorkerInfo,
 )
@@ -44,8 +42,12 @@ from .embedded import EmbeddedWorker, WorkerFunction
 from .handlers import Handler, Handlers
 from .handles import PoolHandle, SessionHandle
 from .listeners import LineCallback, Listeners, WorkerCallback
+from .logical import LogicalClient
 from .streaming import ResponseStream
 from .subscriptions import NotificationSubscription
+
+if TYPE_CHECKING:
+    from ..options import HelloParams, RequestOptions
 
 _Line = TypeVar("_Line", bound=LineCallback)
 _Handler = TypeVar("_Handler", bound=Handler)
@@ -177,6 +179,8 @@ class AsyncStdioBus:
                 its answer is not one.
             StdioBusError: As in `request`.
         """
+        from ..options import HelloParams  # loaded by those who say hello only
+
         asked = HelloParams() if params is None else params
         fields = asked.to_dict() if isinstance(asked, HelloParams) else dict(asked)
         answer = await self._usable("hello").order("stdio_bus/hello", fields)
@@ -497,6 +501,21 @@ class AsyncStdioBus:
 
     def _pool_config(self, pool: str) -> PoolConfig:
         return next(each for each in self._config.pools if each.id == pool)
+
+    async def open_client(self, pool: str) -> LogicalClient:
+        """Opens a further client of this bus, with ids and sessions of its own.
+
+        For a library that speaks JSON-RPC itself; any number of them share the pools, and
+        none sees what is another's.
+
+        Args:
+            pool: Where its messages go that name no pool.
+
+        Raises:
+            InvalidArgumentError: There is no such pool.
+        """
+        self._targets.check(pool)
+        return await self._usable("open_client").open_client(pool)
 
     # ---- Listening
 

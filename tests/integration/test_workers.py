@@ -43,6 +43,7 @@ async def test_function_of_this_process_serves_a_pool(make_bus):
     with pytest.raises(RemoteError, match="no such method"):
         await bus.request("calc", method="other")
     assert [info.worker_id for info in bus.pool("calc").workers()] == [worker.worker_id]
+    assert bus.get_worker_count() == 1
     worker.close()
     successor = await bus.add_worker("calc", serve)
     sums = await asyncio.gather(*(bus.request("calc", {"a": n, "b": n}, method="add") for n in range(500)))
@@ -127,6 +128,22 @@ async def test_hello(make_bus):
     assert (result.negotiated_protocol_version, bus.agent_session_id) == ("1.0", result.session_id)
     with pytest.raises(NegotiationFailedError, match=r"speaks version 1\.0, this client 9\.0"):
         await bus.hello({"protocolVersion": "9.0"})
+
+
+async def test_further_clients_have_ids_of_their_own(make_bus, pool):
+    bus = await make_bus(pool("echo_worker.py"))
+    clients = [await bus.open_client("echo") for _ in range(5)]
+    for number, client in enumerate(clients):
+        for id in range(20):
+            params = {"of": number}
+            await client.send({"jsonrpc": "2.0", "id": id, "method": "echo", "params": params})
+    assert (await bus.request("echo", {"of": "host"}))["params"] == {"of": "host"}
+    for number, client in enumerate(clients):
+        answers = [await client.receive() for _ in range(20)]
+        assert [answer["id"] for answer in answers] == list(range(20))
+        assert {answer["result"]["params"]["of"] for answer in answers} == {number}
+        await client.close()
+        assert await client.receive() is None
 
 
 def test_sync_bus_has_the_same():
