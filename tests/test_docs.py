@@ -193,6 +193,8 @@ def test_names_in_running_text_exist(page):
         assert (ROOT / script).exists(), script
     for image in set(re.findall(r"stdiobus/stdio_bus:[\w.]+", text)):
         assert image == stdiobus.DockerOptions().image
+    for link in re.findall(r"\]\(([^)#:]+)", text):  # scripts/docs checks those of docs/, but not README's
+        assert (page.parent / link).exists(), link
 
 
 # ---- The reference
