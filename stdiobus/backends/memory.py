@@ -329,7 +329,7 @@ class MemoryBackend(Backend):
         """See `Backend.send`; there is no other client than the host's."""
         for line in data.split(b"\n")[:-1]:
             self._stats["messages_in"] += 1
-            self._stats["bytes_in"] += len(line) + 1
+            self._stats["bytes_in"] += len(line)
             self._post(self._take, line)
 
     async def stop(self, timeout_sec: float) -> None:

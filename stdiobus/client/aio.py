@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
@@ -30,7 +30,6 @@ from ..messages import (
     HelloResult,
     ListenMode,
     OverflowPolicy,
-    StreamEvent,
     WorkerInfo,
 )
 from ..protocol.codec import refuse, to_bytes
@@ -304,7 +303,7 @@ class AsyncStdioBus:
         timeout_ms: float | None = None,
         session_id: str | None = None,
         options: RequestOptions | None = None,
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> ResponseStream:
         """Sends a request and returns an iterator: CHUNK events, then exactly one RESULT.
 
         The request is on its way when this returns.  Leaving the loop early cancels it, once
