@@ -61,6 +61,12 @@ _POOL_UNAVAILABLE = -32082
 _WORKER_EXITED = -32083
 _CANCELLED = -32087
 
+_CONTROL: dict[str, Any] = {
+    "stdio_bus/hello": {"negotiatedProtocolVersion": "1.0", "sessionId": "client-0", "extensions": {}},
+    "stdio_bus/ping": {},
+    "stdio_bus/pause": {},  # what is scripted never floods
+}
+
 _REQUIRED = object()
 
 
@@ -376,11 +382,24 @@ class MemoryBackend(Backend):
             self._answered(message)
         elif method == "stdio_bus/cancel":
             self._cancel(message["params"]["id"])
+        elif method.startswith("stdio_bus/"):
+            self._control(method, message)
         else:
             worker = self._choose(message)
             if worker is not None:
                 worker.bytes_in += len(line) + 1
                 self._serve(MemoryCall(self, message, worker))
+
+    def _control(self, method: str, message: dict[str, Any]) -> None:
+        """Answers what is asked of the bus itself."""
+        if "id" not in message:
+            return
+        if method in _CONTROL:
+            self._deliver(0, {"jsonrpc": "2.0", "id": message["id"], "result": _CONTROL[method]})
+        else:
+            text = f"a scripted peer has no {method}; use a real backend"
+            error = {"code": _METHOD_NOT_FOUND, "message": text}
+            self._deliver(0, {"jsonrpc": "2.0", "id": message["id"], "error": error})
 
     def _choose(self, message: dict[str, Any]) -> _Worker | None:
         """The worker for a message; where there is none, the message is answered here."""
