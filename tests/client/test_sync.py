@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import threading
-import time
 
 import pytest
 
@@ -14,7 +13,7 @@ from stdiobus import InvalidStateError, RemoteError, StdioBus, TimeoutError, Tra
 
 @pytest.fixture
 def echo(backend):
-    """`backend` answering each request at once: error for "fail", nothing for "hold"."""
+    """`backend` answering each request at once: error for "fail"; for "hold" it sets `held` only."""
     record = backend.send
 
     def send(data):
@@ -22,6 +21,8 @@ def echo(backend):
         loop = backend.sink.loop
         for line in data.split(b"\n")[:-1]:
             message = json.loads(line)
+            if message["method"] == "hold":
+                backend.held.set()
             if "id" not in message or message["method"] == "hold":
                 continue
             number = message["id"]
@@ -36,6 +37,7 @@ def echo(backend):
                 loop.call_soon(backend.deliver, {"method": "tick", "params": {"n": 1}})
             loop.call_soon(backend.deliver, {"id": number, **outcome})
 
+    backend.held = threading.Event()
     backend.send = send
     return backend
 
@@ -100,7 +102,7 @@ def test_callbacks_run_on_the_private_thread_and_may_not_call_the_bus(sync_bus):
 
 
 @pytest.mark.parametrize("end", ["stop", "destroy"])
-def test_end_releases_a_thread_that_waits(sync_bus, end):
+def test_end_releases_a_thread_that_waits(sync_bus, echo, end):
     caught = []
 
     def wait():
@@ -111,8 +113,7 @@ def test_end_releases_a_thread_that_waits(sync_bus, end):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not sync_bus._call(lambda: sync_bus._bus._live.session.pending):
-        time.sleep(0.001)
+    assert echo.held.wait(20)
     getattr(sync_bus, end)()
     thread.join(5)
     assert caught
@@ -170,7 +171,7 @@ def test_interrupted_call_is_cancelled(sync_bus, echo, monkeypatch):
 
     def interrupted(self, timeout=None):
         monkeypatch.setattr(concurrent.futures.Future, "result", real)
-        time.sleep(0.05)
+        assert echo.held.wait(20)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(concurrent.futures.Future, "result", interrupted)
