@@ -121,12 +121,18 @@ class AsyncStdioBus:
             UnavailableError: No backend works here, or the workers of a pool cannot be
                 started; the message has the reason and the last lines of their stderr.
             InvalidStateError: The bus was stopped before.
+            TransportError: It was started on another thread.
         """
+        if self._forked_from is not None:
+            raise self._unusable("start")
         if self._state is BusState.STARTING and self._changing is not None:
+            if _current_thread() != self._thread:
+                raise self._wrong_thread("start")
             await asyncio.wait({self._changing})
-        if self._state is BusState.RUNNING and self._forked_from is None:
+        if self._state is BusState.RUNNING:
+            self._usable("start")
             return
-        if self._state is not BusState.CREATED or self._forked_from is not None:
+        if self._state is not BusState.CREATED:
             raise self._unusable("start")
         self._state = BusState.STARTING
         self._changing = asyncio.get_running_loop().create_future()
@@ -201,14 +207,14 @@ class AsyncStdioBus:
             refuse("timeout_sec", "must be a number of seconds, 0 or more")
         if self._forked_from is not None:
             raise self._unusable("stop")
-        if self._state is BusState.STOPPING and self._changing is not None:
-            await asyncio.wait({self._changing})
-            return
-        if self._state is not BusState.RUNNING or self._dispatcher is None:
+        if self._state not in (BusState.RUNNING, BusState.STOPPING) or self._dispatcher is None:
             self.destroy()
             return
         if self._dispatcher.loop is not asyncio.get_running_loop():
             self.destroy()  # its own loop is gone, and nothing can be awaited there
+            return
+        if self._state is BusState.STOPPING and self._changing is not None:
+            await asyncio.wait({self._changing})
             return
         self._live = None
         self._state = BusState.STOPPING
@@ -388,9 +394,7 @@ class AsyncStdioBus:
         options: RequestOptions | None,
         streaming: bool,
     ) -> Pending:
-        dispatcher = self._live
-        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
-            raise self._unusable("request")
+        dispatcher = self._usable("request")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
@@ -568,7 +572,12 @@ class AsyncStdioBus:
 
         Args:
             subscription: What `subscribe` returned.
+
+        Raises:
+            TransportError: Called from another thread while the loop of the bus runs.
         """
+        if self._live is not None and self._live.loop.is_running() and _current_thread() != self._thread:
+            raise self._wrong_thread("unsubscribe")
         self._listeners.remove(subscription)
 
     def on_message(self, callback: _Line) -> _Line:
@@ -673,15 +682,28 @@ class AsyncStdioBus:
         return backend.client_count() if backend is not None else 0
 
     def _backend(self) -> Backend | None:
-        """The backend, once it can be asked."""
+        """The backend, once it can be asked.
+
+        Raises:
+            TransportError: Called from another thread while the loop of the bus runs.
+        """
         dispatcher = self._dispatcher
-        return dispatcher.backend if dispatcher is not None and dispatcher.backend_started else None
+        if dispatcher is None or not dispatcher.backend_started:
+            return None
+        if _current_thread() != self._thread and dispatcher.loop.is_running():
+            raise self._wrong_thread("asking for workers or numbers")
+        return dispatcher.backend
 
     # ---- Why not
 
     def _usable(self, what: str) -> Dispatcher:
         dispatcher = self._live
-        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
+        if (
+            dispatcher is None
+            or dispatcher.closed is not None
+            or _current_thread() != self._thread
+            or dispatcher.loop.is_closed()
+        ):
             raise self._unusable(what)
         return dispatcher
 
@@ -700,6 +722,10 @@ class AsyncStdioBus:
             return InvalidStateError(f"{what}: the bus is {self._state.name.lower()}; {remedy}")
         if self._live.closed is not None:
             return ended(self._live.closed, what, None)
+        if self._live.loop.is_closed():
+            return InvalidStateError(
+                f"{what}: the event loop that this bus was started on is closed; make a new bus"
+            )
         return self._wrong_thread(what)
 
     def _wrong_thread(self, what: str) -> StdioBusError:

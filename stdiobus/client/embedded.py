@@ -25,6 +25,8 @@ WorkerFunction = Callable[[str, Any, "WorkerContext"], Any]
 class WorkerContext:
     """What the function of an in-process worker gets beside method and params.
 
+    `notify` and `chunk` may be called on any thread, what is awaited on the loop only.
+
     Attributes:
         pool: The pool that it serves.
         worker_id: The worker.
@@ -107,7 +109,7 @@ class WorkerContext:
 
 
 class EmbeddedWorker:
-    """An in-process worker; made by ``add_worker``, used on the loop of its bus.
+    """An in-process worker; made by ``add_worker``.  `close` may be called on any thread.
 
     Args:
         pool: The pool that it serves.
