@@ -324,6 +324,10 @@ def load_json(text: str | bytes, source: str) -> Any:
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
     _POOL(where, pool)
+    if pool.get("embedded") and "command" in pool:
+        _fail(f"{where}.command", "must not be given for an embedded pool")
+    if not pool.get("embedded") and "command" not in pool:
+        _fail(f"{where}.command", "is required")
 
 
 def _fail(where: str, problem: str) -> NoReturn:
@@ -484,11 +488,7 @@ def _pools(where: str, value: Any) -> None:
         _fail(where, "must not be empty")
     seen: list[str] = []
     for index, pool in enumerate(value):
-        _POOL(f"{where}[{index}]", pool)
-        if pool.get("embedded") and "command" in pool:
-            _fail(f"{where}[{index}].command", "must not be given for an embedded pool")
-        if not pool.get("embedded") and "command" not in pool:
-            _fail(f"{where}[{index}].command", "is required")
+        check_pool(f"{where}[{index}]", pool)
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])
