@@ -2,12 +2,16 @@
 
 The guards compare the process before and after each test, fixtures included: a test that leaves
 a descriptor, a child or any descendant behind fails, and so does one in which a callback held an
-event loop for longer than 200 ms. What only integration tests need is in integration/conftest.py.
+event loop for longer than 200 ms, or asyncio had an error to report that nobody else was told.
+(Warnings are errors by pyproject.toml, those of resources and "exception ignored" included.)
+test_guards.py sees the guards fail. What only integration tests need is in integration/conftest.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import os
 import resource
 import select
@@ -34,6 +38,7 @@ before_test = pytest.StashKey[dict]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds; deselect with -m 'not slow'")
     watch_callbacks()
+    logging.getLogger("asyncio").addHandler(Complaints(logging.ERROR))
     # Or else the first asyncio test finds a loop made for it in passing, which nobody closes.
     asyncio.set_event_loop(None)
 
@@ -85,6 +90,7 @@ def wait_for_exit(pid: int, timeout: float) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     item.stash[before_test] = {"descriptors": open_descriptors(), "descendants": descendants()}
     slow_callbacks.clear()
+    complaints.clear()
     return (yield)
 
 
@@ -101,6 +107,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     leaked = dict(open_descriptors().items() - before["descriptors"].items())
     assert not left, f"the test left processes behind: {left}"
     assert not leaked, f"the test left descriptors open: {leaked}"
+    assert not complaints, f"asyncio complains: {complaints}"
     assert not slow_callbacks, f"callbacks blocked their event loop: {slow_callbacks}"
     return result
 
@@ -137,6 +144,26 @@ def watch_callbacks() -> None:
             slow_callbacks.append(f"{(ended - started) * 1000:.0f} ms in {handle!r}")
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
+
+
+# ---- errors that have no one to go to -------------------------------------------------------
+
+complaints: list[str] = []
+
+
+class Complaints(logging.Handler):
+    """Notes what asyncio logs as an error: exceptions never retrieved, in callbacks, and so on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complaints.append(self.format(record))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def last_garbage() -> Iterator[None]:
+    """What only the collector would find, is found while a test can still fail for it."""
+    yield
+    for _ in range(3):  # once is not enough for PyPy
+        gc.collect()
 
 
 # ---- workers ------------------------------------------------------------------------------
