@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .client.builder import StdioBusBuilder
     from .client.embedded import EmbeddedWorker, WorkerContext
     from .client.handles import PoolHandle, SessionHandle
+    from .client.logical import LogicalClient
     from .client.subscriptions import NotificationSubscription
     from .client.sync import StdioBus
     from .config import BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
@@ -58,6 +59,7 @@ _MODULES = {
     "client.builder": ("StdioBusBuilder",),
     "client.embedded": ("EmbeddedWorker", "WorkerContext"),
     "client.handles": ("PoolHandle", "SessionHandle"),
+    "client.logical": ("LogicalClient",),
     "client.subscriptions": ("NotificationSubscription",),
     "client.sync": ("StdioBus",),
     "config": (
@@ -124,6 +126,7 @@ __all__ = [
     "InvalidStateError",
     "LimitsConfig",
     "ListenMode",
+    "LogicalClient",
     "NativeOptions",
     "NegotiationFailedError",
     "NotSupportedError",

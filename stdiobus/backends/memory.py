@@ -283,8 +283,8 @@ class MemoryBackend(Backend):
                 self._workers.append(worker)
                 self._post(self._come_up, worker)
 
-    def send(self, data: bytes) -> None:
-        """See `Backend.send`."""
+    def send(self, data: bytes, client: int = 0) -> None:
+        """See `Backend.send`; there is no other client than the host's."""
         for line in data.split(b"\n")[:-1]:
             self._stats["messages_in"] += 1
             self._stats["bytes_in"] += len(line) + 1

@@ -108,11 +108,12 @@ class SubprocessBackend(Backend):
                 {"path": self._launch.command[0], "stderr": self._stderr_text()},
             )
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, client: int = 0) -> None:
         """See `Backend.send`."""
         assert self._held is not None, "the backend was not started"
         # Lines are JSON, so the only newlines are the ones between them.
-        self._held.writer.write(b"0 " + data[:-1].replace(b"\n", b"\n0 ") + b"\n")
+        tag = b"%d " % client
+        self._held.writer.write(tag + data[:-1].replace(b"\n", b"\n" + tag) + b"\n")
 
     async def stop(self, timeout_sec: float) -> None:
         """See `Backend.stop`."""

@@ -44,6 +44,7 @@ from .embedded import EmbeddedWorker, WorkerFunction
 from .handlers import Handler, Handlers
 from .handles import PoolHandle, SessionHandle
 from .listeners import LineCallback, Listeners, WorkerCallback
+from .logical import LogicalClient
 from .streaming import ResponseStream
 from .subscriptions import NotificationSubscription
 
@@ -462,6 +463,21 @@ class AsyncStdioBus:
 
     def _pool_config(self, pool: str) -> PoolConfig:
         return next(each for each in self._config.pools if each.id == pool)
+
+    async def open_client(self, pool: str) -> LogicalClient:
+        """Opens a further client of this bus, with ids and sessions of its own.
+
+        For a library that speaks JSON-RPC itself; any number of them share the pools, and
+        none sees what is another's.
+
+        Args:
+            pool: Where its messages go that name no pool.
+
+        Raises:
+            InvalidArgumentError: There is no such pool.
+        """
+        self._targets.check(pool)
+        return await self._usable("open_client").open_client(pool)
 
     # ---- Listening
 

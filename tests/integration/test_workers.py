@@ -129,6 +129,22 @@ async def test_hello(make_bus):
         await bus.hello({"protocolVersion": "9.0"})
 
 
+async def test_further_clients_have_ids_of_their_own(make_bus, pool):
+    bus = await make_bus(pool("echo_worker.py"))
+    clients = [await bus.open_client("echo") for _ in range(5)]
+    for number, client in enumerate(clients):
+        for id in range(20):
+            params = {"of": number}
+            await client.send({"jsonrpc": "2.0", "id": id, "method": "echo", "params": params})
+    assert (await bus.request("echo", {"of": "host"}))["params"] == {"of": "host"}
+    for number, client in enumerate(clients):
+        answers = [await client.receive() for _ in range(20)]
+        assert [answer["id"] for answer in answers] == list(range(20))
+        assert {answer["result"]["params"]["of"] for answer in answers} == {number}
+        await client.close()
+        assert await client.receive() is None
+
+
 def test_sync_bus_has_the_same():
     with StdioBus(BusConfig(pools=[CALC, PoolConfig(id="cat", command="cat")])) as bus:
 
