@@ -37,22 +37,19 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from .messages import (
-        AuditEvent,
         BackendMode,
         BusState,
         BusStats,
-        HelloParams,
         HelloResult,
-        Identity,
         ListenMode,
         OverflowPolicy,
         RequestContext,
-        RequestOptions,
         StreamEvent,
         StreamEventType,
         WorkerEvent,
         WorkerInfo,
     )
+    from .options import AuditEvent, HelloParams, Identity, RequestOptions
 
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
@@ -87,22 +84,19 @@ _MODULES = {
         "UnavailableError",
     ),
     "messages": (
-        "AuditEvent",
         "BackendMode",
         "BusState",
         "BusStats",
-        "HelloParams",
         "HelloResult",
-        "Identity",
         "ListenMode",
         "OverflowPolicy",
         "RequestContext",
-        "RequestOptions",
         "StreamEvent",
         "StreamEventType",
         "WorkerEvent",
         "WorkerInfo",
     ),
+    "options": ("AuditEvent", "HelloParams", "Identity", "RequestOptions"),
 }
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,6 +1,6 @@
 """Everything a user configures about a bus, and its validation.
 
-Options of a single call are in ``messages.py``.  The rules and the wording of the errors
+Options of a single call are in ``options.py``.  The rules and the wording of the errors
 are the kernel's: a wrong configuration is refused with the same text whether Python or
 the kernel reads it.  Validation works on the plain JSON document, so there is one set of
 rules for documents and for the classes below; nothing here reads the environment.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 from . import __version__
 from .errors import InvalidArgumentError
 from .messages import ListenMode
+from .values import Value
 
 if TYPE_CHECKING:
     from .mcp_config import InputCallback
@@ -29,8 +30,8 @@ PULL_POLICIES = ("missing", "always", "never")
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
-@dataclass(frozen=True)
-class PoolConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class PoolConfig(Value):
     """A named set of identical workers.
 
     Attributes:
@@ -75,8 +76,8 @@ class PoolConfig:
 _LOCAL = ("timeout_ms", "metadata")
 
 
-@dataclass(frozen=True)
-class LimitsConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class LimitsConfig(Value):
     """Bounds of the whole bus; sizes in bytes."""
 
     max_input_buffer: int = 10 * 1024 * 1024
@@ -89,8 +90,8 @@ class LimitsConfig:
     max_sessions: int = 100_000
 
 
-@dataclass(frozen=True)
-class BusConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class BusConfig(Value):
     """The pools of a bus and its limits; validated on construction.
 
     Args:
@@ -202,8 +203,8 @@ class BusConfig:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class NativeOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class NativeOptions(Value):
     """Options of the native backend.
 
     Attributes:
@@ -237,8 +238,8 @@ class NativeOptions:
             _text()("native.unix_path", self.unix_path)
 
 
-@dataclass(frozen=True)
-class SubprocessOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class SubprocessOptions(Value):
     """Options of the subprocess backend.
 
     Attributes:
@@ -264,8 +265,8 @@ class SubprocessOptions:
         _environment("subprocess.env", self.env)
 
 
-@dataclass(frozen=True)
-class DockerOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class DockerOptions(Value):
     """Options of the docker backend.
 
     Attributes:
@@ -323,7 +324,7 @@ def load_json(text: str | bytes, source: str) -> Any:
 
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
-    _POOL(where, pool)
+    _POOL_FIELDS(where, pool)
     if pool.get("embedded") and "command" in pool:
         _fail(f"{where}.command", "must not be given for an embedded pool")
     if not pool.get("embedded") and "command" not in pool:
@@ -444,7 +445,7 @@ def _any_object(where: str, value: Any) -> None:
 
 _CALL = _object({"method": _text(), "params": _any_object}, ["method"], nulls=True)
 
-_POOL = _object(
+_POOL_FIELDS = _object(
     {
         "id": _text(max_bytes=128),
         "command": _text(),

@@ -42,6 +42,9 @@ _OWN_METHODS = b'"stdio_bus/'
 _STATES = {"started": "ready", "restarting": "backoff", "failed": "failed", "stopped": "stopped"}
 """The state of a worker after each kind of event."""
 
+_ALIVE = ("starting", "ready", "stopping")
+"""The states of a worker that is there: a process runs, or it lives in this one."""
+
 _NEW_WORKER = {"in_flight": 0, "restarts": 0, "uptime_ms": 0, "bytes_in": 0, "bytes_out": 0}
 """The numbers of a worker of which no status has told yet."""
 
@@ -153,7 +156,7 @@ class SubprocessBackend(Backend):
 
     def worker_count(self) -> int:
         """See `Backend.worker_count`; at most 100 ms old."""
-        return sum(1 for worker in self.workers() if worker.pid)
+        return sum(1 for worker in self.workers() if worker.state in _ALIVE)
 
     def client_count(self) -> int:
         """See `Backend.client_count`; at most 100 ms old."""

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Callable, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
@@ -27,11 +27,9 @@ from ..errors import (
 from ..messages import (
     BusState,
     BusStats,
-    HelloParams,
     HelloResult,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
     StreamEvent,
     WorkerInfo,
 )
@@ -47,6 +45,9 @@ from .listeners import LineCallback, Listeners, WorkerCallback
 from .logical import LogicalClient
 from .streaming import ResponseStream
 from .subscriptions import NotificationSubscription
+
+if TYPE_CHECKING:
+    from ..options import HelloParams, RequestOptions
 
 _Line = TypeVar("_Line", bound=LineCallback)
 _Handler = TypeVar("_Handler", bound=Handler)
@@ -168,6 +169,8 @@ class AsyncStdioBus:
                 its answer is not one.
             StdioBusError: As in `request`.
         """
+        from ..options import HelloParams  # loaded by those who say hello only
+
         asked = HelloParams() if params is None else params
         fields = asked.to_dict() if isinstance(asked, HelloParams) else dict(asked)
         answer = await self._usable("hello").order("stdio_bus/hello", fields)

@@ -47,7 +47,7 @@ class ScriptedBus:
                 raise entry
             self.inbox.append(entry)
 
-    def feed(self, data):
+    def feed(self, data, client=0):
         self.fed.append(data)
 
     def stop(self, timeout_sec):
@@ -85,7 +85,7 @@ def batch(*lines, worker=1):
 
 async def test_what_a_call_of_ours_reports_is_told_from_the_loop(backend, bus, sink):
     await sink.until(lambda: sink.events)
-    bus.feed = lambda data: bus.inbox.append(batch(b"{}"))
+    bus.feed = lambda data, client: bus.inbox.append(batch(b"{}"))
     backend.send(b"{}\n")
     assert sink.messages == []
     await sink.until(lambda: sink.messages)

@@ -43,6 +43,7 @@ async def test_function_of_this_process_serves_a_pool(make_bus):
     with pytest.raises(RemoteError, match="no such method"):
         await bus.request("calc", method="other")
     assert [info.worker_id for info in bus.pool("calc").workers()] == [worker.worker_id]
+    assert bus.get_worker_count() == 1
     worker.close()
     successor = await bus.add_worker("calc", serve)
     sums = await asyncio.gather(*(bus.request("calc", {"a": n, "b": n}, method="add") for n in range(500)))
