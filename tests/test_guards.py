@@ -52,7 +52,7 @@ def test_child():
     child = subprocess.Popen(["sleep", "100"])
 
 async def test_blocking():
-    time.sleep(0.3)
+    time.sleep(1.5)
 """
 
 
