@@ -38,7 +38,7 @@ before_test = pytest.StashKey[dict]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: much work or a long wait, which PyPy is spared: deselected with -m 'not slow'")
+    config.addinivalue_line("markers", "slow: much work or a long wait, which is left out under PyPy")
     watch_callbacks()
     logging.getLogger("asyncio").addHandler(Complaints(logging.ERROR))
     # Or else the first asyncio test finds a loop made for it in passing, which nobody closes.

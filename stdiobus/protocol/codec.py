@@ -120,6 +120,7 @@ def _integer(digits: str) -> Any:
 _write: Writer  # here, because PyPy takes no annotation after the first `global`
 _read: Reader
 
+
 def orjson_writer() -> Writer:
     """A writer by orjson.
 
