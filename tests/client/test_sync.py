@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import queue
 import threading
 
 import pytest
@@ -22,9 +23,10 @@ def echo(backend):
         loop = backend.sink.loop
         for line in data.split(b"\n")[:-1]:
             message = json.loads(line)
-            if message["method"] == "hold":
+            method = message.get("method", "hold")
+            if method == "hold":
                 backend.held.set()
-            if "id" not in message or message["method"] == "hold":
+            if "id" not in message or method == "hold":
                 continue
             number = message["id"]
             outcome = {"result": {"params": message.get("params")}}
@@ -223,3 +225,40 @@ def test_call_that_comes_after_the_last_turn_of_the_loop_is_refused(sync_bus, mo
 async def test_bus_works_inside_a_running_loop(echo, config):
     with StdioBus(config) as bus:
         assert bus.request("m") == {"params": None}
+
+
+def test_what_is_registered_is_called_on_the_private_thread(sync_bus, echo):
+    calls = queue.Queue()
+
+    def note(what):
+        return lambda *arguments: calls.put((what, threading.current_thread().name, *arguments))
+
+    sync_bus.on_message(note("message"))
+    sync_bus.on_notification(note("notification"))
+    sync_bus.on_worker_event(note("event"))
+    sync_bus._call(lambda: (echo.event("own", 9, "ready"), echo.deliver({"method": "tick"})))
+    three = [calls.get(timeout=20) for _ in range(3)]
+    called = {what: (thread, argument) for what, thread, argument in three}
+    assert called.keys() == {"message", "notification", "event"}
+    assert {thread for thread, _ in called.values()} == {"stdiobus"}
+    assert called["event"][1].worker_id == 9
+    assert json.loads(called["message"][1]) == json.loads(called["notification"][1]) == {"method": "tick"}
+
+
+def test_handler_may_be_registered_by_decoration(sync_bus, echo):
+    calls = queue.Queue()
+
+    @sync_bus.on_request("ask")
+    def answer(params, _):
+        calls.put((params, threading.current_thread().name))
+
+    sync_bus._call(lambda: echo.deliver({"id": "w1", "method": "ask", "params": [1]}))
+    params, thread = calls.get(timeout=20)
+    assert params == [1]
+    assert thread not in ("stdiobus", threading.current_thread().name)
+
+
+def test_unsubscribed_subscription_ends(sync_bus):
+    subscription = sync_bus.subscribe()
+    sync_bus.unsubscribe(subscription)
+    assert list(subscription) == []
