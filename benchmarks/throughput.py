@@ -3,22 +3,21 @@
 64 callers each send a request of about 100 bytes, wait for its answer and send the next. The
 contestants run in turns on one event loop, each with a worker of its own, so whatever else
 the machine does meets all alike; the figure of each is the median of its rounds.
-
-Run by scripts/bench, which compiles the worker.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
 import time
 from typing import Any, Callable
 
+from benchmarks.report import Row
 from stdiobus import AsyncStdioBus, BusConfig, PoolConfig
 
 IN_FLIGHT = 64
+NATIVE_RATIO = 1.0
 PARAMS = {"text": "a message of about one hundred bytes"}
 
 
@@ -87,17 +86,12 @@ async def compare(worker: str, rounds: int, count: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("worker", help="the compiled tests/workers/echo_worker.c")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    options = parser.parse_args()
-    rounds, count = (5, 6400) if options.quick else (15, 25600)
-    print(f"{IN_FLIGHT} requests in flight on one worker, median of {rounds} rounds of {count} requests")
-    rates = asyncio.run(compare(options.worker, rounds, count))
-    for name, rate in rates.items():
-        print(f"{name:<12}{rate:>10,.0f} answers/s   ratio to asyncio {rate / rates['asyncio']:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+def rows(worker: str, rounds: int, count: int) -> list[Row]:
+    """The figures of `compare` for the table."""
+    rates = asyncio.run(compare(worker, rounds, count))
+    floor = rates["asyncio"]
+    return [
+        Row("hand-written asyncio", floor, "answers/s"),
+        Row("StdioBus, native", rates["native"], "answers/s", rates["native"] / floor, lowest=NATIVE_RATIO),
+        Row("StdioBus, subprocess", rates["subprocess"], "answers/s", rates["subprocess"] / floor),
+    ]

@@ -1,7 +1,7 @@
-"""The virtual environment of the developer commands, in `.cache/venv`.
+"""The virtual environments of the developer commands, in `.cache/venv*`.
 
-Here: making it from nothing but python3, with the tools of the `dev` extra and the package
-installed editable, and keeping the linked library in step with its archive.
+Here: making them from nothing but an interpreter, with the package installed editable and the
+tools of an extra, and keeping the linked library in step with its archive.
 Not here: running the tools (scripts/test, scripts/lint).
 """
 
@@ -10,31 +10,37 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import link_libs
 import targets
 import zig_tool
 
-_HOME = targets.CACHE / "venv"
-_STAMP = _HOME / "installed"
+_STAMP = "installed"
 
 
 class EnvironmentSetupError(Exception):
     """The environment cannot be made; the message says what is missing."""
 
 
-def ensure() -> Path:
-    """Return the environment's Python, making or renewing the environment when needed.
+def ensure(interpreter: str = "") -> Path:
+    """Return an environment's Python, making or renewing the environment when needed.
+
+    Args:
+        interpreter: A command to make the environment of, which gets the extra `test` alone;
+            by default it is this Python, with the extra `dev`.
 
     Raises:
         EnvironmentSetupError: Something could not be installed or linked.
     """
-    python = _HOME / "bin/python"
+    home = targets.CACHE / (f"venv-{Path(interpreter).name}" if interpreter else "venv")
+    python, stamp = home / "bin/python", home / _STAMP
+    extra = "test" if interpreter else "dev"
     try:
-        if not python.exists() or not _STAMP.exists() or _STAMP.read_text(encoding="utf-8") != _wanted():
-            _make(python)
+        wanted = _wanted(interpreter or sys.executable)
+        if not python.exists() or not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+            _make(interpreter or sys.executable, home, extra)
+            stamp.write_text(wanted, encoding="utf-8")
         elif _library_is_old():
             _link()
     except (OSError, subprocess.CalledProcessError, zig_tool.ZigError, link_libs.LinkError) as error:
@@ -42,24 +48,25 @@ def ensure() -> Path:
     return python
 
 
-def _make(python: Path) -> None:
-    print("preparing .cache/venv", flush=True)
+def _make(interpreter: str, home: Path, extra: str) -> None:
+    print(f"preparing {home.relative_to(targets.ROOT)}", flush=True)
     try:
-        venv.create(_HOME, clear=True, with_pip=True)
+        subprocess.run([interpreter, "-m", "venv", "--clear", str(home)], check=True)
     except subprocess.CalledProcessError as error:
+        name = Path(interpreter).name
         raise EnvironmentSetupError(
-            "this python3 cannot make virtual environments with pip (on Debian: apt-get install python3-venv)"
+            f"{name} cannot make virtual environments with pip (on Debian: apt-get install {name}-venv)"
         ) from error
     if link_libs.own_linker() is None:
         zig_tool.install()
-    pip = [str(python), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "--editable", f"{targets.ROOT}[dev]"], check=True)
-    _STAMP.write_text(_wanted(), encoding="utf-8")
+    pip = [str(home / "bin/python"), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--editable", f"{targets.ROOT}[{extra}]"], check=True)
 
 
-def _wanted() -> str:
+def _wanted(interpreter: str) -> str:
     """Describe the environment that should be there."""
-    digest = hashlib.sha256(f"{sys.version} {sys.base_prefix}".encode())
+    ask = [interpreter, "-c", "import sys; print(sys.version, sys.base_prefix)"]
+    digest = hashlib.sha256(subprocess.run(ask, check=True, stdout=subprocess.PIPE).stdout)
     for name in ("pyproject.toml", "hatch_build.py"):
         digest.update((targets.ROOT / name).read_bytes())
     return digest.hexdigest()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .client.builder import StdioBusBuilder
     from .client.embedded import EmbeddedWorker, WorkerContext
     from .client.handles import PoolHandle, SessionHandle
+    from .client.logical import LogicalClient
     from .client.subscriptions import NotificationSubscription
     from .client.sync import StdioBus
     from .config import BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig, SubprocessOptions
@@ -36,28 +37,26 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from .messages import (
-        AuditEvent,
         BackendMode,
         BusState,
         BusStats,
-        HelloParams,
         HelloResult,
-        Identity,
         ListenMode,
         OverflowPolicy,
         RequestContext,
-        RequestOptions,
         StreamEvent,
         StreamEventType,
         WorkerEvent,
         WorkerInfo,
     )
+    from .options import AuditEvent, HelloParams, Identity, RequestOptions
 
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
     "client.builder": ("StdioBusBuilder",),
     "client.embedded": ("EmbeddedWorker", "WorkerContext"),
     "client.handles": ("PoolHandle", "SessionHandle"),
+    "client.logical": ("LogicalClient",),
     "client.subscriptions": ("NotificationSubscription",),
     "client.sync": ("StdioBus",),
     "config": (
@@ -85,22 +84,19 @@ _MODULES = {
         "UnavailableError",
     ),
     "messages": (
-        "AuditEvent",
         "BackendMode",
         "BusState",
         "BusStats",
-        "HelloParams",
         "HelloResult",
-        "Identity",
         "ListenMode",
         "OverflowPolicy",
         "RequestContext",
-        "RequestOptions",
         "StreamEvent",
         "StreamEventType",
         "WorkerEvent",
         "WorkerInfo",
     ),
+    "options": ("AuditEvent", "HelloParams", "Identity", "RequestOptions"),
 }
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -124,6 +120,7 @@ __all__ = [
     "InvalidStateError",
     "LimitsConfig",
     "ListenMode",
+    "LogicalClient",
     "NativeOptions",
     "NegotiationFailedError",
     "NotSupportedError",

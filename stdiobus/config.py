@@ -1,6 +1,6 @@
 """Everything a user configures about a bus, and its validation.
 
-Options of a single call are in ``messages.py``.  The rules and the wording of the errors
+Options of a single call are in ``options.py``.  The rules and the wording of the errors
 are the kernel's: a wrong configuration is refused with the same text whether Python or
 the kernel reads it.  Validation works on the plain JSON document, so there is one set of
 rules for documents and for the classes below; nothing here reads the environment.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn
 from . import __version__
 from .errors import InvalidArgumentError
 from .messages import ListenMode
+from .values import Value
 
 if TYPE_CHECKING:
     from .mcp_config import InputCallback
@@ -29,8 +30,8 @@ PULL_POLICIES = ("missing", "always", "never")
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
-@dataclass(frozen=True)
-class PoolConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class PoolConfig(Value):
     """A named set of identical workers.
 
     Attributes:
@@ -43,8 +44,8 @@ class PoolConfig:
         cwd: Its working directory.
         protocol: ``stdiobus``, ``jsonrpc``, ``mcp``, ``mcp-stateless`` or ``acp``.
         max_in_flight: Requests out to one worker at a time, 0 for no cap.
-        max_queue: Requests that may wait for a free worker.
-        startup_timeout_sec: How long one start may take, handshake included.
+        max_queue: Requests that may wait for a free worker, 0..1000000.
+        startup_timeout_sec: Seconds that one start may take, handshake included, 1..3600.
         handshake: Replaces the profile's handshake: ``{"request": {"method", "params"},
             "notification": {"method", "params"}}``.
         embedded: No processes: every worker is added by ``add_worker``.
@@ -75,9 +76,25 @@ class PoolConfig:
 _LOCAL = ("timeout_ms", "metadata")
 
 
-@dataclass(frozen=True)
-class LimitsConfig:
-    """Bounds of the whole bus; sizes in bytes."""
+@dataclass(frozen=True, eq=False, repr=False)
+class LimitsConfig(Value):
+    """Bounds of the whole bus; a page of the documentation says what becomes of who meets one.
+
+    Attributes:
+        max_input_buffer: Bytes of the longest line, 1024..1073741824.
+        max_output_queue: Bytes that may wait for one client, worker or stream,
+            1024..4294967296.
+        max_restarts: How often a worker may die within ``restart_window_sec`` before it is
+            given up, 0..1000000.
+        restart_window_sec: Seconds, 1..86400.
+        drain_timeout_sec: Seconds that requests under way have when a worker is to end,
+            0..3600.
+        backpressure_timeout_sec: Seconds after which an external client that does not read
+            is closed, 1..3600.
+        max_clients: External clients at a time, 1..65536.
+        max_sessions: Sessions that are remembered; the one idle the longest is forgotten
+            first, 1..10000000.
+    """
 
     max_input_buffer: int = 10 * 1024 * 1024
     max_output_queue: int = 40 * 1024 * 1024
@@ -89,8 +106,8 @@ class LimitsConfig:
     max_sessions: int = 100_000
 
 
-@dataclass(frozen=True)
-class BusConfig:
+@dataclass(frozen=True, eq=False, repr=False)
+class BusConfig(Value):
     """The pools of a bus and its limits; validated on construction.
 
     Args:
@@ -117,7 +134,10 @@ class BusConfig:
 
     @classmethod
     def from_dict(cls, document: Any) -> BusConfig:
-        """Reads a configuration document (what ``json.load`` gives).
+        """Reads a configuration document.
+
+        Args:
+            document: What ``json.load`` gives.
 
         Raises:
             InvalidArgumentError: ``<field>: <problem>`` for the first thing that is wrong.
@@ -145,7 +165,14 @@ class BusConfig:
 
     @classmethod
     def from_file(cls, path: str) -> BusConfig:
-        """Reads a configuration file; errors as in `from_json`, naming the file."""
+        """Reads a configuration file.
+
+        Args:
+            path: A JSON file.
+
+        Raises:
+            InvalidArgumentError: It cannot be read, or as in `from_json`, naming the file.
+        """
         try:
             with open(path, "rb") as file:
                 text = file.read()
@@ -202,18 +229,21 @@ class BusConfig:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class NativeOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class NativeOptions(Value):
     """Options of the native backend.
 
     Attributes:
         listen_mode: Whether other processes can connect.
-        tcp_host: Address to listen on.
+        tcp_host: Address to listen on; other than loopback it needs `BusConfig.token`.
         tcp_port: Port to listen on, 0 for a free one.
-        unix_path: Path of the socket to listen on.
-        poll_interval_ms: Period of the timer that steps the bus where the event loop
-            cannot watch its descriptor.
+        unix_path: Path of the socket to listen on; required with ``ListenMode.UNIX``.
+        poll_interval_ms: Milliseconds, 1..1000: the period of the timer that steps the bus
+            where the event loop cannot watch its descriptor.
         force_timer: Step by that timer even where the loop could watch.
+
+    Raises:
+        InvalidArgumentError: ``native.<field>: <problem>`` for the first thing that is wrong.
     """
 
     listen_mode: ListenMode = ListenMode.NONE
@@ -237,16 +267,19 @@ class NativeOptions:
             _text()("native.unix_path", self.unix_path)
 
 
-@dataclass(frozen=True)
-class SubprocessOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class SubprocessOptions(Value):
     """Options of the subprocess backend.
 
     Attributes:
         binary_path: The ``stdio_bus`` program; empty to look for it.
-        start_timeout_sec: How long the program may take to report that it runs.
-        drain_timeout_sec: How long it may take to end once it was asked to.
+        start_timeout_sec: Seconds that the program may take to report that it runs.
+        drain_timeout_sec: Seconds that it may take to end once it was asked to.
         stderr_buffer_lines: How many lines of its stderr are kept for error messages.
         env: Variables for the program and its workers; ``None`` as value removes one.
+
+    Raises:
+        InvalidArgumentError: ``subprocess.<field>: <problem>`` for the first thing that is wrong.
     """
 
     binary_path: str = ""
@@ -264,8 +297,8 @@ class SubprocessOptions:
         _environment("subprocess.env", self.env)
 
 
-@dataclass(frozen=True)
-class DockerOptions:
+@dataclass(frozen=True, eq=False, repr=False)
+class DockerOptions(Value):
     """Options of the docker backend.
 
     Attributes:
@@ -273,12 +306,15 @@ class DockerOptions:
         pull_policy: When the engine fetches the image: ``missing``, ``always`` or ``never``.
         engine_path: A docker-compatible command line program; empty for the first of
             docker, podman and nerdctl on ``PATH`` that answers.
-        startup_timeout_sec: How long the container may take to report that it runs, a
+        startup_timeout_sec: Seconds that the container may take to report that it runs, a
             fetched image included.
         container_name_prefix: What the container's name begins with.
         extra_args: Arguments for the engine's ``run``, before the image.
         env: Variables for the workers, where a pool does not say otherwise; ``None`` as
             value removes one. They travel with the configuration, not in a command line.
+
+    Raises:
+        InvalidArgumentError: ``docker.<field>: <problem>`` for the first thing that is wrong.
     """
 
     image: str = f"stdiobus/stdio_bus:{__version__}"
@@ -323,7 +359,11 @@ def load_json(text: str | bytes, source: str) -> Any:
 
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
-    _POOL(where, pool)
+    _POOL_FIELDS(where, pool)
+    if pool.get("embedded") and "command" in pool:
+        _fail(f"{where}.command", "must not be given for an embedded pool")
+    if not pool.get("embedded") and "command" not in pool:
+        _fail(f"{where}.command", "is required")
 
 
 def _fail(where: str, problem: str) -> NoReturn:
@@ -440,7 +480,7 @@ def _any_object(where: str, value: Any) -> None:
 
 _CALL = _object({"method": _text(), "params": _any_object}, ["method"], nulls=True)
 
-_POOL = _object(
+_POOL_FIELDS = _object(
     {
         "id": _text(max_bytes=128),
         "command": _text(),
@@ -484,11 +524,7 @@ def _pools(where: str, value: Any) -> None:
         _fail(where, "must not be empty")
     seen: list[str] = []
     for index, pool in enumerate(value):
-        _POOL(f"{where}[{index}]", pool)
-        if pool.get("embedded") and "command" in pool:
-            _fail(f"{where}[{index}].command", "must not be given for an embedded pool")
-        if not pool.get("embedded") and "command" not in pool:
-            _fail(f"{where}[{index}].command", "is required")
+        check_pool(f"{where}[{index}]", pool)
         if pool["id"] in seen:
             _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])

@@ -1,4 +1,4 @@
-"""Data types handed to users: enums that are strings, views of events, options on the wire."""
+"""Data types handed to users: enums that are strings, views of events."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import dataclasses
 import pytest
 
 from stdiobus import (
-    AuditEvent,
     BackendMode,
     BusState,
-    Identity,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
     StreamEvent,
     StreamEventType,
 )
@@ -37,22 +34,6 @@ def test_views_of_a_chunk_and_of_a_result():
     assert (result.text, result.result) == (None, {"n": 1})
     with pytest.raises(dataclasses.FrozenInstanceError):
         chunk.data = "other"
-
-
-def test_options_become_routing_fields():
-    assert RequestOptions(timeout_ms=5, session_id="s").routing() is None
-    options = RequestOptions(
-        agent_id="a",
-        identity=Identity("ada", role="admin"),
-        audit=AuditEvent("e-1", attributes={"k": [1]}),
-    )
-    assert options.routing() == {
-        "agentId": "a",
-        "_ext": {
-            "identity": {"subjectId": "ada", "role": "admin"},
-            "audit": {"eventId": "e-1", "attributes": {"k": [1]}},
-        },
-    }
 
 
 def test_return_code_from_the_kernels_numbers():

@@ -23,7 +23,7 @@ def test_every_public_name_is_there_and_says_what_it_is():
 
 
 def test_public_names_of_modules_exist():
-    for module in ("config", "errors", "messages"):
+    for module in ("config", "errors", "messages", "options"):
         loaded = importlib.import_module(f"stdiobus.{module}")
         assert all(hasattr(loaded, name) for name in loaded.__all__)
         assert set(loaded.__all__) <= set(stdiobus.__all__)

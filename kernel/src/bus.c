@@ -60,8 +60,7 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
         report_error(bus, STDIO_BUS_ERR_BUFFER, "a message for the host was lost: no memory");
         return;
     }
-    for (size_t i = 0; i < count; i++) buffer_append(&d->text, pieces[i].text, pieces[i].len);
-    buffer_append(&d->text, "\n", 1);
+    message_append_line(&d->text, pieces, count); /* there is room */
 }
 
 static void deliver(stdio_bus_t *bus) {
@@ -136,6 +135,8 @@ static int manage(void *context, router_order_t order, pool_t *pool, int64_t num
     case ROUTER_SCALE: return scale_pool(bus, pool, number);
     case ROUTER_RESTART: return supervisor_restart(&bus->supervisor, pool);
     case ROUTER_ATTACH: return supervisor_attach(&bus->supervisor, pool);
+    case ROUTER_OPEN: return stdio_bus_client_open(bus, pool->config->id);
+    case ROUTER_CLOSE: return number > INT32_MAX ? STDIO_BUS_ERR_ENOTFOUND : stdio_bus_client_close(bus, id);
     default: break;
     }
     if (!worker) return STDIO_BUS_ERR_ENOTFOUND;

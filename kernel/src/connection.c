@@ -85,15 +85,11 @@ static void check_stall(connection_t *connection) {
 }
 
 void connection_queue(connection_t *connection, const piece_t *pieces, size_t count) {
-    size_t len = 1;
-    for (size_t i = 0; i < count; i++) len += pieces[i].len;
-    if (connection->reason || !buffer_reserve(&connection->outbox, len)) {
+    if (connection->reason || !message_append_line(&connection->outbox, pieces, count)) {
         connection->shared->messages_lost++;
         connection_end(connection, "it did not read and its queue is full (limits.max_output_queue)");
         return;
     }
-    for (size_t i = 0; i < count; i++) buffer_append(&connection->outbox, pieces[i].text, pieces[i].len);
-    buffer_append(&connection->outbox, "\n", 1);
     check_stall(connection);
     if (connection->reason || connection->dirty.next) return;
     if (connection->watch.events & POLL_WRITE) watch_for(connection); /* not for reading, if it stalls */

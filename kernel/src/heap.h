@@ -17,8 +17,15 @@ typedef struct heap_node {
     size_t slot;    /* 1-based place in the heap; 0: not in it */
 } heap_node_t;
 
+/* A node's place in the heap, with its keys beside: to compare them, the nodes themselves,
+ * which lie all over the memory, need not be fetched. */
+typedef struct heap_place {
+    uint64_t key, order;
+    heap_node_t *node; /* borrowed */
+} heap_place_t;
+
 typedef struct heap {
-    heap_node_t **nodes; /* owned array of borrowed nodes */
+    heap_place_t *places; /* owned */
     size_t count;
     size_t cap;
 } heap_t;
@@ -31,7 +38,7 @@ bool heap_put(heap_t *heap, heap_node_t *node);
 void heap_remove(heap_t *heap, heap_node_t *node); /* fine when not in the heap */
 
 static inline heap_node_t *heap_first(const heap_t *heap) {
-    return heap->count ? heap->nodes[0] : NULL;
+    return heap->count ? heap->places[0].node : NULL;
 }
 
 #endif

@@ -136,10 +136,9 @@ size_t json_string_decode(json_span_t string, char *out) {
 bool json_string_equals(json_span_t string, const char *text, size_t len) {
     if (string.len < 2 || string.text[0] != '"') return false;
     const char *p = string.text + 1, *end = string.text + string.len - 1;
-    size_t raw = (size_t)(end - p);
-    if (raw == len) return memcmp(p, text, len) == 0 && !memchr(p, '\\', len);
-    if (raw < len || !memchr(p, '\\', raw)) return false;
     const char *match = text, *match_end = text + len;
+    while (p < end && match < match_end && *p == *match && *p != '\\') p++, match++;
+    if (p == end || *p != '\\') return p == end && match == match_end; /* else the rest is to be decoded */
     while (p < end) {
         char decoded[4];
         size_t consumed = 1, n = 1;

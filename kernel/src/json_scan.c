@@ -9,13 +9,23 @@
 enum { SCOPE_NONE, SCOPE_TOP, SCOPE_PARAMS, SCOPE_META, SCOPE_RESULT, SCOPE_RESULT_META };
 
 static const struct {
-    unsigned char scope;
     unsigned char len;
     const char *name;
 } FIELDS[] = {
-#define X(name, scope, spelling) {scope, sizeof(spelling) - 1, spelling},
+#define X(name, scope, spelling) {sizeof(spelling) - 1, spelling},
     SCAN_FIELDS(X)
 #undef X
+};
+
+/* Where the fields of a scope begin in FIELDS, and where those of the next do. */
+static const unsigned char SCOPE_BEGIN[] = {
+    [SCOPE_NONE] = 0,
+    [SCOPE_TOP] = FIELD_JSONRPC,
+    [SCOPE_PARAMS] = FIELD_PARAMS_ID,
+    [SCOPE_META] = FIELD_META_PROGRESS_TOKEN,
+    [SCOPE_RESULT] = FIELD_RESULT_SESSION_ID,
+    [SCOPE_RESULT_META] = FIELD_RESULT_SUBSCRIPTION_ID,
+    [SCOPE_RESULT_META + 1] = SCAN_FIELD_COUNT,
 };
 
 /* Envelope fields stand in the outermost objects only: members of the object at
@@ -39,7 +49,7 @@ static scan_status_t fault(scanner_t *s, scan_status_t status, const char *what)
 }
 
 static void skip_space(scanner_t *s) {
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r')) s->at++;
+    while (s->at < s->end && *s->at <= ' ' && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r')) s->at++;
 }
 
 /* The first byte from `at` on that is a quote, a backslash, a control character or not
@@ -63,9 +73,8 @@ static bool is_hex(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-/* From the opening quote to behind the closing one. */
-static const char *scan_string(scanner_t *s) {
-    s->at++;
+/* The rest of a string that is not all plain. */
+static const char *scan_special_string(scanner_t *s) {
     for (;;) {
         s->at = skip_plain(s->at, s->end);
         if (s->at == s->end) return "the text ends inside a string";
@@ -94,6 +103,14 @@ static const char *scan_string(scanner_t *s) {
             return "a control character inside a string";
         }
     }
+}
+
+/* From the opening quote to behind the closing one. */
+static inline const char *scan_string(scanner_t *s) {
+    s->at = skip_plain(s->at + 1, s->end);
+    if (s->at == s->end || *s->at != '"') return scan_special_string(s);
+    s->at++;
+    return NULL;
 }
 
 static bool take_digits(scanner_t *s) {
@@ -158,21 +175,32 @@ static void enter(scanner_t *s, bool object) {
     s->open[s->depth] = NO_FIELD;
 }
 
+/* The field of the scope that has this name, a string with its quotes. */
+static int find_field(unsigned char scope, json_span_t name) {
+    bool plain = !memchr(name.text, '\\', name.len);
+    for (int i = SCOPE_BEGIN[scope]; i < SCOPE_BEGIN[scope + 1]; i++) {
+        size_t len = FIELDS[i].len;
+        if (plain ? name.len == len + 2 && memcmp(name.text + 1, FIELDS[i].name, len) == 0
+                  : json_string_equals(name, FIELDS[i].name, len))
+            return i;
+    }
+    return NO_FIELD;
+}
+
 /* Notes which field the key [key, s->at) begins. */
 static scan_status_t open_field(scanner_t *s, const char *key) {
     if (s->depth > FIELD_DEPTH) return SCAN_OK;
     s->open[s->depth] = NO_FIELD;
     unsigned char scope = s->scope[s->depth];
     if (scope == SCOPE_NONE) return SCAN_OK;
-    json_span_t name = {key, (size_t)(s->at - key)};
-    for (int i = 0; i < SCAN_FIELD_COUNT; i++) {
-        if (FIELDS[i].scope != scope || !json_string_equals(name, FIELDS[i].name, FIELDS[i].len)) continue;
-        if (s->out->field[i].end) {
+    int field = find_field(scope, (json_span_t){key, (size_t)(s->at - key)});
+    if (field != NO_FIELD) {
+        if (s->out->field[field].end) {
             s->at = key;
             return fault(s, SCAN_DUPLICATE, "an envelope field stands twice");
         }
-        s->open[s->depth] = i;
-        s->out->field[i].key = (uint32_t)(key - s->begin);
+        s->open[s->depth] = field;
+        s->out->field[field].key = (uint32_t)(key - s->begin);
         return SCAN_OK;
     }
     if (scope == SCOPE_TOP && !s->out->unknown.end) {
@@ -197,8 +225,11 @@ scan_status_t json_scan(const char *text, size_t len, scan_t *out) {
     static const char *const cut_off = "the text ends too early";
     memset(out, 0, sizeof *out);
     out->text = text;
-    scanner_t scanner = {.begin = text, .at = text, .end = text + len, .out = out};
-    scanner_t *s = &scanner;
+    scanner_t scanner, *s = &scanner; /* what describes a depth is set when it is entered */
+    s->begin = s->at = text;
+    s->end = text + len;
+    s->out = out;
+    s->depth = 0;
     if (len > JSON_MAX_LENGTH) return fault(s, SCAN_NOT_JSON, "the text is too long");
     skip_space(s);
     size_t first = (size_t)(s->at - text);

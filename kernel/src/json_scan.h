@@ -15,7 +15,7 @@
 #define JSON_MAX_DEPTH 512
 #define JSON_MAX_LENGTH UINT32_MAX /* offsets are 32 bits */
 
-/* name, scope (the object it is a member of), spelling */
+/* name, scope (the object it is a member of; those of one stand together), spelling */
 #define SCAN_FIELDS(X)                                                             \
     X(FIELD_JSONRPC, SCOPE_TOP, "jsonrpc")                                         \
     X(FIELD_ID, SCOPE_TOP, "id")                                                   \

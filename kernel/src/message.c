@@ -1,6 +1,8 @@
 /* message.c - see message.h. */
 #include "message.h"
 
+#include <string.h>
+
 void message_init(message_t *message, const scan_t *scan, size_t len) {
     message->scan = scan;
     message->len = len;
@@ -81,4 +83,18 @@ size_t message_pieces(const message_t *message, piece_t out[MESSAGE_MAX_PIECES])
     }
     if (message->len > done) out[count++] = (piece_t){message->scan->text + done, message->len - done};
     return count;
+}
+
+bool message_append_line(buffer_t *to, const piece_t *pieces, size_t count) {
+    size_t len = 1;
+    for (size_t i = 0; i < count; i++) len += pieces[i].len;
+    if (!buffer_reserve(to, len)) return false;
+    char *at = to->data + to->head + to->len;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].len) memcpy(at, pieces[i].text, pieces[i].len); /* an empty one may be NULL */
+        at += pieces[i].len;
+    }
+    *at = '\n';
+    to->len += len;
+    return true;
 }

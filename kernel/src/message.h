@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buffer.h"
 #include "json_read.h"
 #include "json_scan.h"
 
@@ -44,6 +45,9 @@ void message_remove(message_t *message, const scan_field_t *fields, size_t count
 void message_insert(message_t *message, const char *members, size_t len);
 
 size_t message_pieces(const message_t *message, piece_t out[MESSAGE_MAX_PIECES]);
+
+/* Appends the pieces and a newline, all or nothing. */
+bool message_append_line(buffer_t *to, const piece_t *pieces, size_t count);
 
 static inline json_span_t message_value(const scan_t *scan, scan_field_t field) {
     const scan_value_t *value = &scan->field[field];

@@ -23,7 +23,19 @@ void target_init(target_t *target, pool_t *pool, int32_t worker_id) {
     list_init(&target->sessions);
 }
 
+static void end_starting(target_t *target) {
+    if (target->starting) target->pool->starting--;
+    target->starting = false;
+}
+
+void target_set_starting(target_t *target) {
+    end_starting(target);
+    target->starting = true;
+    target->pool->starting++;
+}
+
 void target_set_ready(target_t *target, bool ready) {
+    end_starting(target);
     target->ready = ready;
     target->node.key = target->in_flight;
     if (ready && !target->retiring) heap_put(&target->pool->ready, &target->node);
@@ -36,15 +48,24 @@ void target_retire(target_t *target) {
 }
 
 void target_count(target_t *target, int change) {
+    pool_t *pool = target->pool;
     target->in_flight = change > 0 ? target->in_flight + 1 : target->in_flight - 1;
+    pool->in_flight = change > 0 ? pool->in_flight + 1 : pool->in_flight - 1;
     target->node.key = target->in_flight;
-    if (change > 0) target->node.order = ++target->pool->uses;
-    if (target->ready && !target->retiring) heap_put(&target->pool->ready, &target->node);
+    if (change > 0) target->node.order = ++pool->uses;
+    if (target->ready && !target->retiring) heap_put(&pool->ready, &target->node);
 }
 
 bool target_has_room(const target_t *target) {
     size_t cap = (size_t)target->pool->config->max_in_flight;
     return target->ready && (!cap || target->in_flight < cap);
+}
+
+bool target_has_share(const target_t *target) {
+    const pool_t *pool = target->pool;
+    size_t workers = pool->ready.count + pool->starting;
+    /* in_flight < all / workers, rounded up */
+    return !pool->starting || target->in_flight * workers < pool->in_flight + pool->queued;
 }
 
 target_t *pool_choose(pool_t *pool) {

@@ -16,6 +16,8 @@
 typedef struct pool {
     const config_pool_t *config;
     heap_t ready;        /* targets that take requests, the least loaded first */
+    size_t starting;     /* targets that will be ready, or lost */
+    size_t in_flight;    /* requests out to all targets */
     uint64_t uses;       /* a clock for round-robin among equals */
     list_t queue;        /* pending_t.place: requests for any worker, oldest first */
     size_t queued;       /* requests in this queue and in those of the targets */
@@ -31,6 +33,7 @@ typedef struct target {
     heap_node_t node; /* in pool->ready; key: requests in flight, order: last use */
     pool_t *pool;
     int32_t worker_id;
+    bool starting;
     bool ready;
     bool retiring; /* serves the sessions that are busy on it, and nothing new */
     size_t in_flight;
@@ -49,6 +52,8 @@ void pool_free(pool_t *pool); /* its queue must be empty */
 
 void target_init(target_t *target, pool_t *pool, int32_t worker_id);
 
+/* Its process has begun: a part of what waits is left for it, until it is ready or not. */
+void target_set_starting(target_t *target);
 /* Begins and ends the target's part in balancing.  Room in the heap must have been
  * reserved: heap_reserve(&pool->ready, workers). */
 void target_set_ready(target_t *target, bool ready);
@@ -58,6 +63,9 @@ void target_retire(target_t *target);
 void target_count(target_t *target, int change);
 /* Whether max_in_flight allows one more. */
 bool target_has_room(const target_t *target);
+/* Whether it may take one more of the messages that wait for any worker: while others are
+ * starting, no more than would be its part if they were ready.  An idle one always may. */
+bool target_has_share(const target_t *target);
 /* The worker for a message that may go to any; NULL when none has room. */
 target_t *pool_choose(pool_t *pool);
 

@@ -21,6 +21,8 @@ typedef enum router_order {
     ROUTER_SCALE,   /* pool, number of workers */
     ROUTER_RESTART, /* pool */
     ROUTER_ATTACH,  /* pool; the worker's id */
+    ROUTER_OPEN,    /* pool; the id of a logical client whose default it is */
+    ROUTER_CLOSE,   /* a logical client */
     ROUTER_DETACH,  /* the rest: a worker */
     ROUTER_PAUSE,
     ROUTER_RESUME
@@ -37,8 +39,8 @@ typedef struct router_ops {
     bool (*status)(void *context, buffer_t *out);
     /* The target's handshake has succeeded (error NULL) or failed (a sentence). */
     void (*handshake_done)(void *context, target_t *target, const char *error);
-    /* An order of the host client about a pool, or the worker whose id `number` is.  A number,
-     * or a STDIO_BUS_ERR_ code. */
+    /* An order of the host client about a pool, or the worker or client whose id `number` is.
+     * A number, or a STDIO_BUS_ERR_ code. */
     int (*manage)(void *context, router_order_t order, pool_t *pool, int64_t number);
     /* A line of a worker that is attached to the host client; false: there is none of this id. */
     bool (*from_attached)(void *context, int64_t worker_id, json_span_t line);

@@ -250,6 +250,7 @@ static void dispatch(router_t *router, target_t *target) {
             continue;
         }
         if (next->kind == PENDING_CALL && !target_has_room(target)) return;
+        if (next != mine && !target_has_share(target)) return; /* nor what has come after it: order */
         session_t *session;
         if (!bind_waiting(router, next, target, &session)) {
             error_detail_t detail = {.pool = pool, .retryable = true};
@@ -271,9 +272,8 @@ static void dispatch(router_t *router, target_t *target) {
 }
 
 /* One worker's turn can give others something to do: they take theirs afterwards. */
-void router_dispatch_target(router_t *router, target_t *target) {
+static void dispatch_due(router_t *router) {
     list_t *link;
-    mark_due(router, target);
     if (router->dispatching) return;
     router->dispatching = true;
     while ((link = list_first(&router->due))) {
@@ -281,4 +281,15 @@ void router_dispatch_target(router_t *router, target_t *target) {
         dispatch(router, list_entry(link, target_t, due));
     }
     router->dispatching = false;
+}
+
+void router_dispatch_target(router_t *router, target_t *target) {
+    mark_due(router, target);
+    dispatch_due(router);
+}
+
+void router_dispatch_pool(router_t *router, pool_t *pool) {
+    for (size_t i = 0; i < pool->ready.count; i++)
+        mark_due(router, list_entry(pool->ready.places[i].node, target_t, node));
+    dispatch_due(router);
 }

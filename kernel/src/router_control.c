@@ -85,6 +85,7 @@ static const struct order {
 } ORDERS[] = {
     {"stdio_bus/scale", ROUTER_SCALE, true, "instances"},  {"stdio_bus/restart", ROUTER_RESTART, true, NULL},
     {"stdio_bus/attach", ROUTER_ATTACH, true, NULL},       {"stdio_bus/detach", ROUTER_DETACH, false, "worker"},
+    {"stdio_bus/open", ROUTER_OPEN, true, NULL},           {"stdio_bus/close", ROUTER_CLOSE, false, "client"},
     {"stdio_bus/pause", ROUTER_PAUSE, false, "worker"},    {"stdio_bus/resume", ROUTER_RESUME, false, "worker"},
 };
 
@@ -105,7 +106,7 @@ static bool obey(inbound_t *in, const struct order *order) {
     char result[48] = "{}";
     switch (code) {
     case STDIO_BUS_ERR_ENOTFOUND:
-        return router_refuse(in, RPC_INVALID_REQUEST, NULL, "there is no worker %" PRId64, number);
+        return router_refuse(in, RPC_INVALID_REQUEST, NULL, "there is no %s %" PRId64, order->number, number);
     case STDIO_BUS_ERR_EINVAL:
         return router_refuse(in, RPC_INVALID_REQUEST, &detail,
                              pool ? "a pool with a command has 1 to 1024 instances, an embedded one none"
@@ -113,10 +114,11 @@ static bool obey(inbound_t *in, const struct order *order) {
     case STDIO_BUS_ERR_STATE: return router_refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
     case STDIO_BUS_ERR_EAGAIN:
         return router_refuse(in, RPC_OVERLOADED, NULL, "other requests are out to worker %" PRId64, number);
-    case STDIO_BUS_ERR_BUFFER: return router_refuse(in, RPC_OVERLOADED, &detail, "no memory for a worker: retry later");
+    case STDIO_BUS_ERR_BUFFER: return router_refuse_memory(in);
     default: break;
     }
     if (order->order == ROUTER_ATTACH) snprintf(result, sizeof result, "{\"worker\":%d}", code);
+    if (order->order == ROUTER_OPEN) snprintf(result, sizeof result, "{\"client\":%d}", code);
     router_answer_result(in, result);
     return false;
 }

@@ -220,7 +220,12 @@ static bool place(inbound_t *in, pending_t *p) {
         if (waits && !cancels_prompt(in)) return enqueue(in, p, target);
     } else {
         target = list_first(&in->pool->queue) ? NULL : pool_choose(in->pool);
-        if (!target) return enqueue(in, p, NULL);
+        if (!target) {
+            if (!enqueue(in, p, NULL)) return false;
+            /* The more wait, the larger is a ready worker's share. */
+            if (in->pool->starting) router_dispatch_pool(router, in->pool);
+            return true;
+        }
         if (in->session_len) {
             in->session = sessions_bind(&router->sessions, in->client, target, in->session_id, in->session_len);
             if (!count_session(in, p, in->session)) return false;

@@ -46,6 +46,8 @@ void router_fail_call(router_t *router, pending_t *call, rpc_error_t error, cons
 
 /* Sends this worker what waits for it and what waits for any, as far as it has room. */
 void router_dispatch_target(router_t *router, target_t *target);
+/* The same for all ready workers of the pool, the least loaded first. */
+void router_dispatch_pool(router_t *router, pool_t *pool);
 
 /* Sends a call, or a notification (which is done with then).  False when the worker's
  * queue has no room: the entry is as before. */

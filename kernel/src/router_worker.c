@@ -409,6 +409,7 @@ bool router_worker_too_long(router_t *router, target_t *target, const line_t *li
 bool router_begin_handshake(router_t *router, target_t *target) {
     const config_handshake_t *config = &target->pool->config->handshake;
     if (!config->method) return false;
+    target_set_starting(target);
     static const pending_texts_t no_texts = {0};
     pending_t *handshake = pending_new(&router->pendings, PENDING_HANDSHAKE, NULL, &no_texts);
     buffer_t *b = &router->scratch;
@@ -441,7 +442,7 @@ bool router_begin_handshake(router_t *router, target_t *target) {
 void router_target_ready(router_t *router, target_t *target) {
     target->pool->failed = false;
     target_set_ready(target, true);
-    router_dispatch_target(router, target);
+    router_dispatch_pool(router, target->pool);
 }
 
 void router_retire(router_t *router, target_t *target) {
@@ -494,6 +495,7 @@ void router_target_lost(router_t *router, target_t *target, const router_loss_t 
         sessions_unbind(&router->sessions, list_entry(link, session_t, on_target));
     target->ask_count = 0;
     target->accepted = target->written = 0;
+    router_dispatch_pool(router, target->pool); /* what was left for it, should it have been starting */
 }
 
 void router_pool_failed(router_t *router, pool_t *pool, const char *reason, const char *stderr_tail) {

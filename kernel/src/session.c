@@ -20,6 +20,17 @@ static bool has_id(const session_t *session, const char *id, size_t len) {
     return session->len == len && memcmp(session->id, id, len) == 0;
 }
 
+/* Has what the message will need next fetched from memory while it is still being looked at. */
+static session_t *fetch_ahead(session_t *session) {
+    __builtin_prefetch(session->target);
+    __builtin_prefetch(&session->target->sent);
+    if (session->idle.next) {
+        __builtin_prefetch(session->idle.next, 1);
+        __builtin_prefetch(session->idle.prev, 1);
+    }
+    return session;
+}
+
 session_t *sessions_find(const sessions_t *sessions, const client_t *client, const pool_t *pool, const char *id,
                          size_t len) {
     uint32_t hash = index_hash((uint32_t)client->id, id, len);
@@ -27,7 +38,7 @@ session_t *sessions_find(const sessions_t *sessions, const client_t *client, con
         session_t *session = list_entry(link, session_t, by_client);
         if (link->hash == hash && session->client == client && (!pool || session->target->pool == pool) &&
             has_id(session, id, len))
-            return session;
+            return fetch_ahead(session);
     }
     return NULL;
 }

@@ -81,11 +81,8 @@ void worker_detach(worker_t *worker) {
 }
 
 bool worker_queue(worker_t *worker, const piece_t *pieces, size_t count) {
-    size_t len = 1;
-    for (size_t i = 0; i < count; i++) len += pieces[i].len;
-    if (worker->in.fd < 0 || worker->close_after_flush || !buffer_reserve(&worker->outbox, len)) return false;
-    for (size_t i = 0; i < count; i++) buffer_append(&worker->outbox, pieces[i].text, pieces[i].len);
-    buffer_append(&worker->outbox, "\n", 1);
+    if (worker->in.fd < 0 || worker->close_after_flush || !message_append_line(&worker->outbox, pieces, count))
+        return false;
     if (!worker->dirty.next && !worker->in.events) list_append(&worker->shared->dirty, &worker->dirty);
     return true;
 }

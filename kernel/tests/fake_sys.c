@@ -18,7 +18,16 @@
 
 #define DESCRIPTORS_SEEN 1024
 
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#define block_size malloc_size
+#else
+#include <malloc.h>
+#define block_size malloc_usable_size
+#endif
+
 static long live, fail_allocation, fail_call;
+static size_t live_bytes;
 static int descriptors_before;
 static bool no_memory, failed, foreign_peer;
 static struct {
@@ -63,6 +72,7 @@ bool fake_sys_has_failed(void) { return failed; }
 void fake_sys_move_at_most(size_t bytes) { move_at_most = bytes; }
 void fake_sys_foreign_peer(bool foreign) { foreign_peer = foreign; }
 long fake_sys_live_allocations(void) { return live; }
+size_t fake_sys_live_bytes(void) { return live_bytes; }
 void fake_sys_advance(uint64_t ms) { advanced += ms; }
 
 void fake_sys_break(int fd) {
@@ -98,6 +108,7 @@ void *sys_malloc(size_t size) {
     void *memory = malloc(size);
     if (!memory) return NULL;
     live++;
+    live_bytes += block_size(memory);
     return memset(memory, 0xA5, size); /* nobody may count on what stands there */
 }
 
@@ -105,18 +116,22 @@ void *sys_calloc(size_t count, size_t size) {
     if (out_of_memory()) return NULL;
     void *memory = calloc(count, size);
     live += memory != NULL;
+    if (memory) live_bytes += block_size(memory);
     return memory;
 }
 
 void *sys_realloc(void *old, size_t size) {
     if (out_of_memory()) return NULL;
+    size_t before = old ? block_size(old) : 0;
     void *memory = realloc(old, size);
     live += !old && memory;
+    if (memory) live_bytes += block_size(memory) - before;
     return memory;
 }
 
 void sys_free(void *memory) {
     live -= memory != NULL;
+    if (memory) live_bytes -= block_size(memory);
     free(memory);
 }
 

@@ -33,6 +33,7 @@ void fake_sys_move_at_most(size_t bytes);
 void fake_sys_foreign_peer(bool foreign);
 
 long fake_sys_live_allocations(void);
+size_t fake_sys_live_bytes(void); /* that were asked for, as far as the allocator can tell */
 int fake_sys_open_descriptors(void);
 
 /* Puts something that cannot do its work behind a descriptor, an epoll's say; and the

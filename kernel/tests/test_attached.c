@@ -79,6 +79,25 @@ static void test_handshake_and_stop(void) {
     host_destroy();
 }
 
+static void test_clients_of_the_host(void) {
+    open_pool("stdiobus");
+    host_feed(0, ORDER(1, "open", "{'pool':'p'}"));
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':{'client':1}}");
+    host_feed(1, ORDER(1, "ping", "{}"));
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':{}}");
+    CHECK_INT(host_message_client, 1);
+    host_feed(0, ORDER(2, "close", "{'client':1}"));
+    HOST_GETS("{'jsonrpc':'2.0','id':2,'result':{}}");
+    CHECK_INT(stdio_bus_feed(host.bus, 1, "{}", 2), STDIO_BUS_ERR_ENOTFOUND);
+    host_feed(0, ORDER(3, "close", "{'client':1}"));
+    HOST_GETS("*-32600,'message':'there is no client 1'*");
+    host_feed(0, ORDER(3, "close", "{'client':0}"));
+    HOST_GETS("*'there is no client 0'*");
+    host_feed(0, ORDER(3, "close", "{'client':4294967297}"));
+    HOST_GETS("*'there is no client 4294967297'*");
+    host_close();
+}
+
 static void test_scale_and_restart(void) {
     CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']}]}"), STDIO_BUS_OK);
     host_feed(0, ORDER(1, "scale", "{'pool':'p','instances':3}"));
@@ -136,6 +155,7 @@ int main(int argc, char **argv) {
     fake_sys_begin();
     test_attached_worker();
     test_handshake_and_stop();
+    test_clients_of_the_host();
     test_scale_and_restart();
     test_refusals();
     return check_result();

@@ -255,8 +255,87 @@ static void test_cancel(void) {
     bench_close();
 }
 
+#define GREETED "{'pools':[{'id':'p','command':'c','instances':%d,'handshake':{'request':{'method':'hi'}}}]}"
+
+static long long greetings[BENCH_WORKERS + 1];
+
+static void open_starting(int workers) {
+    char config[160];
+    snprintf(config, sizeof config, GREETED, workers);
+    bench_open(config, 1);
+    for (int i = 1; i <= workers; i++) {
+        CHECK(router_begin_handshake(&bench.router, &bench.targets[i]));
+        greetings[i] = CHECK_LIKE(bench_for_worker(i), quoted("{'jsonrpc':'2.0','id':#,'method':'hi'}"));
+    }
+}
+
+static void finish_start(int worker) {
+    CHECK(bench_reply(worker, "{'jsonrpc':'2.0','id':%lld,'result':{}}", greetings[worker]));
+}
+
+static void test_starting_workers_have_their_share(void) {
+    open_starting(4);
+    for (int i = 101; i <= 110; i++) call(0, i, "");
+    finish_start(1);
+    CHECK_STR(got(1), "101 102 103");
+    finish_start(2);
+    CHECK_STR(got(2), "104 105 106");
+    bench_lost(3); /* its part is for the others */
+    CHECK_STR(got(1), "107");
+    CHECK_STR(got(2), "108");
+    answer(1, 101);
+    QUIET();
+    answer(1, 102);
+    CHECK_STR(got(1), "109");
+    finish_start(4);
+    CHECK_STR(got(4), "110");
+    call(0, 111, "");
+    CHECK_STR(got(4), "111"); /* nothing waits any more */
+    CHECK_INT(bench.pools[0].starting, 0);
+    bench_close();
+}
+
+/* As long as the other is not ready, whatever becomes of it. */
+static void test_share_is_no_standstill(void) {
+    open_starting(2);
+    for (int i = 101; i <= 103; i++) call(0, i, "");
+    finish_start(1);
+    CHECK_STR(got(1), "101 102");
+    call(0, 104, "");
+    QUIET();
+    call(0, 105, ""); /* the more wait, the larger the share */
+    CHECK_STR(got(1), "103");
+    answer(1, 101);
+    answer(1, 102);
+    CHECK_STR(got(1), "104");
+    answer(1, 103);
+    QUIET();
+    answer(1, 104);
+    CHECK_STR(got(1), "105"); /* an idle worker always takes one */
+    call(0, 106, "");
+    CHECK_STR(got(1), "106"); /* nothing waits: there is nothing to share */
+    bench_close();
+}
+
+static void test_share_keeps_the_order(void) {
+    open_starting(2);
+    call(0, 101, "s");
+    call(0, 102, "");
+    finish_start(1);
+    CHECK_STR(got(1), "101");
+    note(0, 9, "s"); /* for worker 1, but not before 102, which may go there too */
+    QUIET();
+    finish_start(2);
+    CHECK_STR(got(2), "102");
+    CHECK_STR(got(1), "-9");
+    bench_close();
+}
+
 int main(void) {
     fake_sys_begin();
+    test_starting_workers_have_their_share();
+    test_share_is_no_standstill();
+    test_share_keeps_the_order();
     test_max_in_flight();
     test_max_queue();
     test_order_in_a_session();

@@ -57,8 +57,12 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def send(self, data: bytes) -> None:
-        r"""Sends whole lines of the host client, each ended by ``\n``.  Never blocks.
+    def send(self, data: bytes, client: int = 0) -> None:
+        r"""Sends whole lines of one client, each ended by ``\n``.  Never blocks.
+
+        Args:
+            data: The lines.
+            client: 0 for the host client, or the number that ``stdio_bus/open`` gave.
 
         What is wrong with a line comes back to the sink as a JSON-RPC error.
         """

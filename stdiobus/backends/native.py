@@ -73,9 +73,9 @@ class NativeBackend(Backend):
             force_timer=self._options.force_timer,
         )
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, client: int = 0) -> None:
         """See `Backend.send`."""
-        self._bus.feed(data)
+        self._bus.feed(data, client)
         self._deliver_soon()
 
     async def stop(self, timeout_sec: float) -> None:

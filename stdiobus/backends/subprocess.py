@@ -31,16 +31,18 @@ from ..errors import (
 from ..messages import BackendMode, BusStats, WorkerEvent, WorkerInfo, returncode
 from .base import Backend, Sink
 from .pipes import PipeReader, PipeWriter
-from .program import POLL_SEC, Launch, Program, poll_until
+from .program import LEVELS, POLL_SEC, Launch, Program, poll_until
 
 _log = logging.getLogger("stdiobus.kernel")
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _OWN_METHODS = b'"stdio_bus/'
 
 _STATES = {"started": "ready", "restarting": "backoff", "failed": "failed", "stopped": "stopped"}
 """The state of a worker after each kind of event."""
+
+_ALIVE = ("starting", "ready", "stopping")
+"""The states of a worker that is there: a process runs, or it lives in this one."""
 
 _NEW_WORKER = {"in_flight": 0, "restarts": 0, "uptime_ms": 0, "bytes_in": 0, "bytes_out": 0}
 """The numbers of a worker of which no status has told yet."""
@@ -108,11 +110,12 @@ class SubprocessBackend(Backend):
                 {"path": self._launch.command[0], "stderr": self._stderr_text()},
             )
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, client: int = 0) -> None:
         """See `Backend.send`."""
         assert self._held is not None, "the backend was not started"
         # Lines are JSON, so the only newlines are the ones between them.
-        self._held.writer.write(b"0 " + data[:-1].replace(b"\n", b"\n0 ") + b"\n")
+        tag = b"%d " % client
+        self._held.writer.write(tag + data[:-1].replace(b"\n", b"\n" + tag) + b"\n")
 
     async def stop(self, timeout_sec: float) -> None:
         """See `Backend.stop`."""
@@ -152,7 +155,7 @@ class SubprocessBackend(Backend):
 
     def worker_count(self) -> int:
         """See `Backend.worker_count`; at most 100 ms old."""
-        return sum(1 for worker in self.workers() if worker.pid)
+        return sum(1 for worker in self.workers() if worker.state in _ALIVE)
 
     def client_count(self) -> int:
         """See `Backend.client_count`; at most 100 ms old."""
@@ -344,8 +347,8 @@ def _worker_event(params: dict[str, Any]) -> WorkerEvent:
 def _log_line(text: str) -> None:
     """Logs a line of the program's stderr: ``stdio_bus: LEVEL: message``, or anything."""
     parts = text.split(": ", 2)
-    if len(parts) == 3 and parts[0] == "stdio_bus" and parts[1].lower() in _LEVELS:
-        _log.log(_LEVELS[parts[1].lower()], "%s", parts[2])
+    if len(parts) == 3 and parts[0] == "stdio_bus" and parts[1].lower() in LEVELS:
+        _log.log(LEVELS[parts[1].lower()], "%s", parts[2])
     else:
         _log.warning("%s", text)
 

@@ -11,9 +11,9 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Callable, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
@@ -27,12 +27,9 @@ from ..errors import (
 from ..messages import (
     BusState,
     BusStats,
-    HelloParams,
     HelloResult,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
-    StreamEvent,
     WorkerInfo,
 )
 from ..protocol.codec import refuse, to_bytes
@@ -44,8 +41,12 @@ from .embedded import EmbeddedWorker, WorkerFunction
 from .handlers import Handler, Handlers
 from .handles import PoolHandle, SessionHandle
 from .listeners import LineCallback, Listeners, WorkerCallback
+from .logical import LogicalClient
 from .streaming import ResponseStream
 from .subscriptions import NotificationSubscription
+
+if TYPE_CHECKING:
+    from ..options import HelloParams, RequestOptions
 
 _Line = TypeVar("_Line", bound=LineCallback)
 _Handler = TypeVar("_Handler", bound=Handler)
@@ -158,7 +159,14 @@ class AsyncStdioBus:
             self._changing.set_result(None)
 
     async def connect(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
-        """`start`, then `hello`; arguments and errors are theirs."""
+        """`start`, then `hello`; arguments and errors are theirs.
+
+        Args:
+            params: As in `hello`.
+
+        Returns:
+            What the bus answers.
+        """
         await self.start()
         return await self.hello(params)
 
@@ -168,11 +176,16 @@ class AsyncStdioBus:
         Args:
             params: What to say of this client; a mapping is sent as it is.
 
+        Returns:
+            What the bus answers.
+
         Raises:
             NegotiationFailedError: The bus speaks another version of these methods, or
                 its answer is not one.
             StdioBusError: As in `request`.
         """
+        from ..options import HelloParams  # loaded by those who say hello only
+
         asked = HelloParams() if params is None else params
         fields = asked.to_dict() if isinstance(asked, HelloParams) else dict(asked)
         answer = await self._usable("hello").order("stdio_bus/hello", fields)
@@ -181,10 +194,10 @@ class AsyncStdioBus:
         return result
 
     async def stop(self, timeout_sec: float = 30.0) -> None:
-        """Ends every pending request with `TransportError` and the workers in order.
+        """Ends every pending request with `TransportError` and the workers in order.  Idempotent.
 
         Args:
-            timeout_sec: After this many seconds workers that remain are killed.  Idempotent.
+            timeout_sec: After this many seconds workers that remain are killed.
 
         Raises:
             InvalidArgumentError: ``timeout_sec`` is not a number of seconds.
@@ -296,12 +309,20 @@ class AsyncStdioBus:
         timeout_ms: float | None = None,
         session_id: str | None = None,
         options: RequestOptions | None = None,
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> ResponseStream:
         """Sends a request and returns an iterator: CHUNK events, then exactly one RESULT.
 
-        The request is on its way when this returns.  Leaving the loop early cancels it.
-        Arguments and errors are those of `request`; errors are raised by the iteration,
-        after the chunks that had arrived.
+        The request is on its way when this returns.  Leaving the loop early cancels it, once
+        the iterator is closed (``contextlib.aclosing``) or garbage.  Arguments and errors as in
+        `request`; errors are raised by the iteration, after the chunks that had arrived.
+
+        Returns:
+            An async iterator, for one consumer.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus does not run.
+            TransportError: Called from another thread.
         """
         pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, True)
         dispatcher = self._live
@@ -318,7 +339,16 @@ class AsyncStdioBus:
         session_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> None:
-        """Sends a notification; arguments as in `request`."""
+        """Sends a notification; arguments as in `request`.
+
+        It returns when the message has been handed over; nothing tells what became of it.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus does not run.
+            ResourceExhaustedError: Too much waits already; retry later.
+            TransportError: Called from another thread.
+        """
         dispatcher = self._usable("notify")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
@@ -386,6 +416,9 @@ class AsyncStdioBus:
     def pool(self, id: str) -> PoolHandle:
         """A handle on one pool: its calls, its subscriptions, its workers.
 
+        Args:
+            id: The pool.
+
         Raises:
             InvalidArgumentError: The configuration has no such pool.
         """
@@ -435,7 +468,12 @@ class AsyncStdioBus:
         """Replaces every process of a pool, one at a time; nothing is lost.
 
         A worker ends when its successor is ready and what was under way on it is through.
-        Errors as in `scale_pool`; what is left of the old workers then goes on.
+
+        Args:
+            pool: The pool.
+
+        Raises:
+            StdioBusError: As in `scale_pool`; what is left of the old workers then goes on.
         """
         self._targets.check(pool)
         await self._usable("restart_pool").restart(pool)
@@ -467,6 +505,21 @@ class AsyncStdioBus:
     def _pool_config(self, pool: str) -> PoolConfig:
         return next(each for each in self._config.pools if each.id == pool)
 
+    async def open_client(self, pool: str) -> LogicalClient:
+        """Opens a further client of this bus, with ids and sessions of its own.
+
+        For a library that speaks JSON-RPC itself; any number of them share the pools, and
+        none sees what is another's.
+
+        Args:
+            pool: Where its messages go that name no pool.
+
+        Raises:
+            InvalidArgumentError: There is no such pool.
+        """
+        self._targets.check(pool)
+        return await self._usable("open_client").open_client(pool)
+
     # ---- Listening
 
     def subscribe(
@@ -482,8 +535,15 @@ class AsyncStdioBus:
         Args:
             pool: Only those of this pool.
             overflow_policy: What happens to notifications that find the queue full.
-            max_queue: How many may wait.
+            max_queue: How many may wait, 1 or more.
             methods: Only these methods.
+
+        Returns:
+            An async iterator of notifications, to be read on the loop of the bus.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus has ended.
         """
         if pool is not None:
             self._targets.check(pool)
@@ -496,7 +556,12 @@ class AsyncStdioBus:
     def subscribe_notifications(
         self, *, max_queue: int = 256, overflow: str = "drop"
     ) -> NotificationSubscription:
-        """The older spelling: ``overflow`` is ``drop`` (DROP_NEWEST) or ``close`` (CLOSE)."""
+        """The older spelling of `subscribe`, for all pools and methods.
+
+        Args:
+            max_queue: How many may wait, 1 or more.
+            overflow: ``drop`` (DROP_NEWEST) or ``close`` (CLOSE).
+        """
         policies = {"drop": OverflowPolicy.DROP_NEWEST, "close": OverflowPolicy.CLOSE}
         if overflow not in policies:
             refuse("overflow", f"must be one of {', '.join(policies)}")
@@ -504,6 +569,9 @@ class AsyncStdioBus:
 
     def unsubscribe(self, subscription: NotificationSubscription) -> None:
         """Ends a subscription; what is buffered is still delivered.  Idempotent.
+
+        Args:
+            subscription: What `subscribe` returned.
 
         Raises:
             TransportError: Called from another thread while the loop of the bus runs.
@@ -515,7 +583,12 @@ class AsyncStdioBus:
     def on_message(self, callback: _Line) -> _Line:
         """Calls back with every incoming line, as text; usable as a decorator.
 
-        The callback runs on the loop.  An exception in it is logged and stops nobody.
+        Args:
+            callback: Called on the loop with the line, a ``str`` without its newline.  It must
+                not block; an exception in it is logged and stops nobody.
+
+        Returns:
+            The callback.
         """
         self._listeners.on_message.append(callback)
         return callback

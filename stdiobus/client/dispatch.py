@@ -24,6 +24,7 @@ from .deadlines import Deadlines
 from .embedded import EmbeddedWorker, WorkerFunction
 from .handlers import Handlers
 from .listeners import Listeners
+from .logical import LogicalClient
 from .startup import Startup
 from .streaming import StreamBuffer
 from .workers import Workers
@@ -85,6 +86,7 @@ class Dispatcher:
         self._listeners = listeners
         self._handlers = handlers
         self._embedded: dict[int, EmbeddedWorker] = {}
+        self._clients: dict[int, LogicalClient] = {}
         self._startup = Startup(config.pools)
         self._started = self.loop.create_future()
         self._deadlines = Deadlines(self.loop, self.session.pending, self._expired)
@@ -141,6 +143,8 @@ class Dispatcher:
         for worker in self._embedded.values():
             worker.ended()
         self._embedded.clear()
+        for client in tuple(self._clients.values()):
+            client.ended(error)
         for pending in self.session.drain():
             self._finish(pending, failures.ended(error, pending.method, pending.pool))
         if not self._started.done():
@@ -267,6 +271,22 @@ class Dispatcher:
                 worker.receive(message)
         return worker
 
+    async def open_client(self, pool: str) -> LogicalClient:
+        """Opens a client beside the bus's own.
+
+        Raises:
+            StdioBusError: The bus refuses it, or has ended.
+        """
+        opened = asyncio.ensure_future(self.order("stdio_bus/open", {"pool": pool}))
+        try:
+            number = (await asyncio.shield(opened))["client"]
+        except asyncio.CancelledError:
+            opened.add_done_callback(self._undo_open)
+            raise
+        client = LogicalClient(pool, number, self._config.limits.max_output_queue, self._send_as, self._close)
+        self._clients[number] = client
+        return client
+
     def send(self, line: bytes) -> None:
         """Sends one line, newline included.
 
@@ -314,6 +334,21 @@ class Dispatcher:
     def _transmit(self, worker: int, message: bytes) -> None:
         self._queue_from_anywhere(_FROM_WORKER % worker + message + b"}}\n")
 
+    def _send_as(self, client: int, line: bytes) -> None:
+        if self.backend.backlog > self._backlog_limit:
+            self._refuse_backlog()
+        self.flush()  # in the order in which it was said
+        self.backend.send(line, client)
+
+    def _close(self, client: int) -> None:
+        if self._clients.pop(client, None) is not None and self.closed is None:
+            self._queue(b'{"jsonrpc":"2.0","method":"stdio_bus/close","params":{"client":%d}}\n' % client)
+
+    def _undo_open(self, opened: asyncio.Future[Any]) -> None:
+        if not opened.cancelled() and opened.exception() is None and self.closed is None:
+            number = opened.result()["client"]
+            self._queue(b'{"jsonrpc":"2.0","method":"stdio_bus/close","params":{"client":%d}}\n' % number)
+
     def _detach(self, worker: int) -> None:
         self._queue_from_anywhere(
             b'{"jsonrpc":"2.0","method":"stdio_bus/detach","params":{"worker":%d}}\n' % worker
@@ -352,6 +387,8 @@ class Dispatcher:
     def batch(self, data: bytes, records: Iterable[Record]) -> None:
         """See `Sink.batch`."""
         listeners = self._listeners
+        if self._clients:
+            data, records = self._split(data, records)
         if listeners.on_message:
             records = list(records)
             self._tell_lines(data, records)
@@ -401,6 +438,23 @@ class Dispatcher:
             if not line.startswith(_TO_WORKER):
                 self._listeners.message(line)
             start += record[0] + 1
+
+    def _split(self, data: bytes, records: Iterable[Record]) -> tuple[bytes, list[Record]]:
+        """Gives the lines of other clients to them and returns the rest."""
+        parts: list[bytes] = []
+        own: list[Record] = []
+        start = 0
+        for record in records:
+            end = start + record[0] + 1
+            if record[2] == 0:
+                parts.append(data[start:end])
+                own.append(record)
+            else:
+                client = self._clients.get(record[2])
+                if client is not None:
+                    client.offer(data[start : end - 1])
+            start = end
+        return b"".join(parts), own
 
     def _to_embedded(self, number: int, message: Mapping[str, Any]) -> None:
         worker = self._embedded.get(number)

@@ -50,6 +50,10 @@ class WorkerContext:
     def notify(self, method: str, params: Any = None) -> None:
         """Sends a notification to the client whose request or session this is.
 
+        Args:
+            method: Its method.
+            params: JSON object or array, ``None`` for none.
+
         Raises:
             InvalidArgumentError: ``params`` is not JSON data.
         """
@@ -60,6 +64,9 @@ class WorkerContext:
 
         For ``mcp`` that is ``notifications/progress``, which only a streamed request asks
         for: without one nothing is sent.
+
+        Args:
+            text: The part.
         """
         if self._worker.protocol.startswith("mcp"):
             if self._token is not None:
@@ -77,6 +84,13 @@ class WorkerContext:
 
     async def request(self, method: str, params: Any = None) -> Any:
         """Asks the client something (``roots/list``, ``session/request_permission``...).
+
+        Args:
+            method: The method.
+            params: JSON object or array, ``None`` for none.
+
+        Returns:
+            The client's result.
 
         Raises:
             RemoteError: The client answered with an error.
@@ -142,7 +156,7 @@ class EmbeddedWorker:
     # ---- For the bus
 
     def receive(self, message: Mapping[str, Any]) -> None:
-        """Takes a line that the bus has for this worker."""
+        """Takes ``message``, which the bus has for this worker."""
         method = message.get("method")
         if method is None:
             self._answered(message)
@@ -168,11 +182,11 @@ class EmbeddedWorker:
         self._asked.clear()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Sends a message of the worker."""
+        """Sends ``message`` in the name of the worker."""
         self._transmit(self.worker_id, to_bytes(encode(message, "params"), "params"))
 
     async def ask(self, message: Mapping[str, Any]) -> Any:
-        """Sends a request of the worker and returns its result."""
+        """Sends the request ``message`` in the name of the worker; returns its result."""
         number = next(self._numbers)
         self._asked[number] = asyncio.get_running_loop().create_future()
         try:

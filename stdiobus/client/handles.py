@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import InvalidStateError
-from ..messages import OverflowPolicy, RequestOptions, WorkerInfo
+from ..messages import OverflowPolicy, WorkerInfo
 
 if TYPE_CHECKING:
     from typing import Union
 
+    from ..options import RequestOptions
     from .aio import AsyncStdioBus
     from .sync import StdioBus
 

@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Callable, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
@@ -22,11 +22,9 @@ from ..errors import InvalidStateError, TransportError
 from ..messages import (
     BusState,
     BusStats,
-    HelloParams,
     HelloResult,
     ListenMode,
     OverflowPolicy,
-    RequestOptions,
     StreamEvent,
     WorkerInfo,
 )
@@ -37,6 +35,9 @@ from .handles import PoolHandle, SessionHandle
 from .listeners import LineCallback, WorkerCallback
 from .streaming import ResponseStream
 from .subscriptions import Notification, NotificationSubscription
+
+if TYPE_CHECKING:
+    from ..options import HelloParams, RequestOptions
 
 _T = TypeVar("_T")
 _Line = TypeVar("_Line", bound=LineCallback)

@@ -111,11 +111,12 @@ class NativeBus:
         if code < 0:
             raise self._error("step", code)
 
-    def feed(self, data: bytes) -> None:
-        """Hands whole lines of the host client to the kernel.
+    def feed(self, data: bytes, client: int = bindings.HOST_CLIENT) -> None:
+        """Hands whole lines of one client to the kernel.
 
         Raises:
             InvalidStateError: It does not run.
+            InternalError: It has no such client.
         """
         size = len(data)
         if size > len(self._buffer):
@@ -123,7 +124,7 @@ class NativeBus:
         # The way over one long-lived buffer is the fast one on every interpreter: PyPy
         # converts a bytes argument byte by byte.
         self._buffer[:size] = data
-        code = self._call(self._functions.stdio_bus_feed, bindings.HOST_CLIENT, self._address, size)
+        code = self._call(self._functions.stdio_bus_feed, client, self._address, size)
         if size > _BUFFER_KEPT:
             self._resize(_BUFFER_SIZE)
         if code < 0:

@@ -117,6 +117,9 @@ def _integer(digits: str) -> Any:
 
 # ---- What is faster, if it is there; imported when the first message is
 
+_write: Writer  # here, because PyPy takes no annotation after the first `global`
+_read: Reader
+
 
 def orjson_writer() -> Writer:
     """A writer by orjson.
@@ -181,5 +184,5 @@ def _first_read(text: str) -> Any:
     return _read(text)
 
 
-_write: Writer = _first_write
-_read: Reader = _first_read
+_write = _first_write
+_read = _first_read

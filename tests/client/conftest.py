@@ -39,6 +39,7 @@ class ScriptedBackend(Backend):
     def __init__(self, *, ready: bool = True) -> None:
         self.ready = ready
         self.sent: list[bytes] = []
+        self.sent_by: dict[int, list[bytes]] = {}
         self.calls: list[str] = []
         self.finalized: list[bool] = []
         self.waiting = 0
@@ -60,7 +61,10 @@ class ScriptedBackend(Backend):
             for number, pool in enumerate(config.pools, 1):
                 asyncio.get_running_loop().call_soon(self.event, pool.id, number, "started")
 
-    def send(self, data):
+    def send(self, data, client=0):
+        if client:
+            self.sent_by.setdefault(client, []).append(data)
+            return
         if self.send_error is not None:
             raise self.send_error
         self.sent.append(data)
@@ -137,14 +141,3 @@ async def small_bus(backend):
 @pytest.fixture
 def config():
     return CONFIG
-
-
-@pytest.fixture
-def turn():
-    """`await turn()`: lets everything that is ready run."""
-
-    async def turns() -> None:
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    return turns

@@ -129,6 +129,29 @@ async def test_end_of_the_bus_ends_every_pending_request_with_its_own_error(back
         assert [m["params"]["id"] for m in backend.messages if m["method"] == "stdio_bus/cancel"] == [1, 2, 3]
 
 
+async def test_second_stop_waits_for_the_first(backend, config):
+    bus = AsyncStdioBus(config)
+    await bus.start()
+    backend.stop_waits_for = asyncio.get_running_loop().create_future()
+    first = asyncio.ensure_future(bus.stop(1))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(bus.stop(2))
+    await asyncio.wait({second}, timeout=0.01)
+    assert not second.done()
+    backend.stop_waits_for.set_result(None)
+    await asyncio.gather(first, second)
+    assert [call for call in backend.calls if call.startswith("stop")] == ["stop 1"]
+    assert bus.get_state().name == "STOPPED"
+
+
+def test_stop_on_another_loop_destroys(backend, config):
+    bus = AsyncStdioBus(config)
+    asyncio.run(bus.start())
+    asyncio.run(bus.stop())
+    assert backend.calls[-1] == "destroy"
+    assert bus.get_state().name == "STOPPED"
+
+
 async def test_stop_refuses_what_is_no_time(bus):
     for wrong in (-1, "1", True, math.nan):
         with pytest.raises(InvalidArgumentError, match="timeout_sec"):
@@ -236,11 +259,11 @@ async def test_options_travel_and_arguments_win_over_them(bus, backend, turn):
     request = asyncio.ensure_future(bus.request("m", session_id="arg", timeout_ms=10_000, options=options))
     await turn()
     await bus.notify("n", options=options)
-    await asyncio.sleep(0.02)
+    await turn()
     assert [(m["sessionId"], m["agentId"]) for m in backend.messages] == [("arg", "agent"), ("opt", "agent")]
-    assert not request.done()
     with pytest.raises(TimeoutError):
         await bus.request("m", options=options)
+    assert not request.done()  # though it is older
     backend.deliver({"id": 1, "result": None})
     await request
 

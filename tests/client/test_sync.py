@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import queue
 import threading
-import time
 
 import pytest
 
@@ -15,7 +15,7 @@ from stdiobus.client import sync
 
 @pytest.fixture
 def echo(backend):
-    """`backend` answering each request at once: error for "fail", nothing for "hold"."""
+    """`backend` answering each request at once: error for "fail"; for "hold" it sets `held` only."""
     record = backend.send
 
     def send(data):
@@ -23,7 +23,10 @@ def echo(backend):
         loop = backend.sink.loop
         for line in data.split(b"\n")[:-1]:
             message = json.loads(line)
-            if "id" not in message or message["method"] == "hold":
+            method = message.get("method", "hold")
+            if method == "hold":
+                backend.held.set()
+            if "id" not in message or method == "hold":
                 continue
             number = message["id"]
             outcome = {"result": {"params": message.get("params")}}
@@ -37,6 +40,7 @@ def echo(backend):
                 loop.call_soon(backend.deliver, {"method": "tick", "params": {"n": 1}})
             loop.call_soon(backend.deliver, {"id": number, **outcome})
 
+    backend.held = threading.Event()
     backend.send = send
     return backend
 
@@ -101,7 +105,7 @@ def test_callbacks_run_on_the_private_thread_and_may_not_call_the_bus(sync_bus):
 
 
 @pytest.mark.parametrize("end", ["stop", "destroy"])
-def test_end_releases_a_thread_that_waits(sync_bus, end):
+def test_end_releases_a_thread_that_waits(sync_bus, echo, end):
     caught = []
 
     def wait():
@@ -112,8 +116,7 @@ def test_end_releases_a_thread_that_waits(sync_bus, end):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not sync_bus._call(lambda: sync_bus._bus._live.session.pending):
-        time.sleep(0.001)
+    assert echo.held.wait(20)
     getattr(sync_bus, end)()
     thread.join(5)
     assert caught
@@ -167,8 +170,7 @@ def test_garbage_bus_ends_its_thread_and_backend(echo, config):
 def test_interrupted_call_is_cancelled(sync_bus, echo, monkeypatch):
     def interrupted(call):
         monkeypatch.undo()
-        while not call.started:
-            time.sleep(0.001)
+        assert echo.held.wait(20)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sync._Call, "result", interrupted)
@@ -223,3 +225,40 @@ def test_call_that_comes_after_the_last_turn_of_the_loop_is_refused(sync_bus, mo
 async def test_bus_works_inside_a_running_loop(echo, config):
     with StdioBus(config) as bus:
         assert bus.request("m") == {"params": None}
+
+
+def test_what_is_registered_is_called_on_the_private_thread(sync_bus, echo):
+    calls = queue.Queue()
+
+    def note(what):
+        return lambda *arguments: calls.put((what, threading.current_thread().name, *arguments))
+
+    sync_bus.on_message(note("message"))
+    sync_bus.on_notification(note("notification"))
+    sync_bus.on_worker_event(note("event"))
+    sync_bus._call(lambda: (echo.event("own", 9, "ready"), echo.deliver({"method": "tick"})))
+    three = [calls.get(timeout=20) for _ in range(3)]
+    called = {what: (thread, argument) for what, thread, argument in three}
+    assert called.keys() == {"message", "notification", "event"}
+    assert {thread for thread, _ in called.values()} == {"stdiobus"}
+    assert called["event"][1].worker_id == 9
+    assert json.loads(called["message"][1]) == json.loads(called["notification"][1]) == {"method": "tick"}
+
+
+def test_handler_may_be_registered_by_decoration(sync_bus, echo):
+    calls = queue.Queue()
+
+    @sync_bus.on_request("ask")
+    def answer(params, _):
+        calls.put((params, threading.current_thread().name))
+
+    sync_bus._call(lambda: echo.deliver({"id": "w1", "method": "ask", "params": [1]}))
+    params, thread = calls.get(timeout=20)
+    assert params == [1]
+    assert thread not in ("stdiobus", threading.current_thread().name)
+
+
+def test_unsubscribed_subscription_ends(sync_bus):
+    subscription = sync_bus.subscribe()
+    sync_bus.unsubscribe(subscription)
+    assert list(subscription) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -12,10 +11,12 @@ from pathlib import Path
 import pytest
 
 IMPORT = """
-import asyncio, time
-started = time.perf_counter()
-import stdiobus
-print(time.perf_counter() - started)
+import time
+started = time.process_time()
+import asyncio
+between = time.process_time()
+{}
+print(between - started, time.process_time() - between)
 """
 
 IDLE = """
@@ -36,13 +37,24 @@ asyncio.run(main())
 """
 
 
-def test_import_adds_less_than_20_ms_to_asyncio():
-    def seconds() -> float:
-        run = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True)
-        return float(run.stdout)
+@pytest.mark.parametrize(
+    "statement", ["import stdiobus", "from stdiobus import AsyncStdioBus, BusConfig, PoolConfig"]
+)
+def test_import_adds_less_than_20_ms_to_asyncio(statement, tmp_path):
+    # Compiled files, wherever the machine keeps them or even forbids them.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def seconds() -> list[float]:
+        command = [sys.executable, "-c", IMPORT.format(statement)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return [float(number) for number in run.stdout.split()]
 
     seconds()  # the compiled files are written
-    assert statistics.median(seconds() for _ in range(9)) < 0.020
+    # What else the machine does only adds: the least of many is the cost.
+    asyncio_costs, ours = (min(times) for times in zip(*(seconds() for _ in range(15))))
+    # A machine on which asyncio takes more than 40 ms is a slow one.
+    assert ours < max(0.020, 0.5 * asyncio_costs)
 
 
 def test_import_loads_no_library():

@@ -87,6 +87,7 @@ class Pump:
         self.answered += len(lines)
 
 
+@pytest.mark.slow
 def test_16_connections_with_16_requests_in_flight_and_the_same_ids_lose_and_mix_up_none(
     serve, compiled_echo_worker
 ):

@@ -64,6 +64,7 @@ async def connect() -> AsyncIterator[Callable[..., Any]]:
 
     yield make
     for client in clients:
+        client.writer.transport.abort()  # to close would wait for a bus that reads no more of it
         await client.close()
 
 

@@ -2,9 +2,11 @@
  * echo_worker.c - a fast worker for tests and benchmarks.
  *
  * Answers each request line with {"jsonrpc":"2.0","id":<id>,"result":<params or {}>}; the
- * bytes of id and params are copied as they came.  Lines without an id are ignored.  All
- * answers to one read go out in one write.  It trusts its input to be JSON; what it does
- * not understand it ignores.
+ * bytes of id and params are copied as they came.  Lines without an id are ignored.  It
+ * trusts its input to be JSON; what it does not understand it ignores.
+ *
+ *   echo_worker [--each]    all answers to one read go out in one write; with --each every
+ *                           answer in a write of its own, as servers usually do it
  */
 #include <errno.h>
 #include <stdio.h>
@@ -131,8 +133,9 @@ static void answer(const char *line, const char *end, text_t *out)
     append(out, "}\n", 2);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    int each = argc > 1 && strcmp(argv[1], "--each") == 0;
     text_t in = {NULL, 0, 0}, out = {NULL, 0, 0};
     for (;;) {
         reserve(&in, 1 << 18);
@@ -150,6 +153,8 @@ int main(void)
             if (!newline)
                 break;
             answer(in.data + start, newline, &out);
+            if (each)
+                flush(&out);
             start = searched = (size_t)(newline - in.data) + 1;
         }
         flush(&out);

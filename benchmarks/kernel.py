@@ -1,0 +1,156 @@
+"""The kernel by itself: memory and time at scale, and its listener against bare pipes.
+
+Here: compiling and running the C programs beside this file, and what their figures must be.
+Not here: the measuring, which scale.c and pipeline.c do; the Python package (throughput.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import echo_worker
+import kernel_tests
+import targets
+from benchmarks.report import Row
+
+WORKER_BYTES = 16 * 1024
+SESSION_BYTES = 256
+SCALE_RATIO = 1.3
+LISTENER_RATIO = 0.5
+
+_PATIENCE_SEC = 10
+_HEAP = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free")]
+
+
+def build(name: str, *more: str) -> Path:
+    """Compile a program of this folder.
+
+    Raises:
+        kernel_tests.KernelTestError: It does not compile.
+    """
+    source, program = targets.ROOT / f"benchmarks/{name}.c", targets.CACHE / f"bench-{name}"
+    built = program.with_name(f"{program.name}.{os.getpid()}")  # moved into place whole
+    targets.CACHE.mkdir(exist_ok=True)
+    flags = [*targets.LANGUAGE_FLAGS, *targets.WARNING_FLAGS, "-O2"]
+    kernel_tests.build([*kernel_tests.plain_compiler(), *flags, str(source), *more, "-o", str(built)])
+    built.replace(program)
+    return program
+
+
+def figures(command: list[str]) -> dict[str, list[float]]:
+    """Run a program that prints lines of a name and a figure.
+
+    Raises:
+        subprocess.CalledProcessError: It failed; what it had to say is on stderr.
+    """
+    found: dict[str, list[float]] = {}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    for line in done.stdout.splitlines():
+        name, figure = line.split()
+        found.setdefault(name, []).append(float(figure))
+    return found
+
+
+def scale(rounds: int) -> list[Row]:
+    """500 workers and 100,000 sessions, against 1 and 1.
+
+    Returns:
+        Nothing where there is no archive, or where linkers do not wrap functions (macOS).
+    """
+    target = targets.host()
+    if target is None or target.os != "linux":
+        return []
+    program = build("scale", target.archive, *_HEAP)
+    found = figures([str(program), str(rounds), "1000", str(echo_worker.build())])
+    one, many = (statistics.median(found[name]) / 1000 for name in ("one", "many"))
+    # Of each pair of rounds, which meet the same load of the machine.
+    ratio = statistics.median(b / a for a, b in zip(found["one"], found["many"]))
+    return [
+        Row("memory of an idle worker", found["worker"][0], "bytes", highest=WORKER_BYTES),
+        Row("memory of a session", found["session"][0], "bytes", highest=SESSION_BYTES),
+        Row("a message at 1 worker, 1 session", one, "us"),
+        Row("a message at 500, 100,000", many, "us", ratio, highest=SCALE_RATIO),
+    ]
+
+
+def listener(rounds: int, count: int) -> list[Row]:
+    """A client with 64 requests in flight: one connection to a bus, against pipes to the worker.
+
+    What has a limit runs on one processor, with a worker that writes each answer by itself, as servers
+    do: so work is compared with work. Without a limit are shown the same on all processors, where
+    the figures depend on what the scheduler puts where, and on how long a processor sleeps before it
+    wakes; and a worker that gathers its answers: the bare pair then hands 64 messages at a time to
+    and fro on one processor, and a program between the two takes about half of that even
+    if it only copies.
+    """
+    program, worker = build("pipeline"), str(echo_worker.build())
+    contests = [
+        ("listener, Unix", "unix", "--each", True, LISTENER_RATIO),
+        ("listener, TCP", "tcp", "--each", True, LISTENER_RATIO),
+        ("listener, Unix, all processors", "unix", "--each", False, None),
+        ("listener, Unix, answers gathered", "unix", "--gather", True, None),
+    ]
+    rows = []
+    for what, kind, argument, alone, limit in contests:
+        with one_processor(alone), running_bus(kind, [worker, argument]) as address:
+            found = figures([str(program), str(rounds), str(count), kind, address, worker, argument])
+        pipes, bus = (statistics.median(found[name]) for name in ("pipes", "bus"))
+        rows.append(Row(f"pipes, for {what}", pipes, "answers/s"))
+        rows.append(Row(what, bus, "answers/s", bus / pipes, lowest=limit))
+    return rows
+
+
+@contextmanager
+def one_processor(wanted: bool) -> Iterator[None]:
+    """What is started meanwhile shares one processor, where the system lets us choose."""
+    if not wanted or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def running_bus(kind: str, worker: list[str]) -> Iterator[str]:
+    """The program stdio_bus, listening; yields the path or port to connect to."""
+    with tempfile.TemporaryDirectory() as folder:
+        config, path = Path(folder, "config.json"), Path(folder, "s")
+        pool = {"id": "echo", "command": worker[0], "args": worker[1:], "protocol": "jsonrpc"}
+        config.write_text(json.dumps({"pools": [pool]}), encoding="utf-8")
+        where = ["--unix", str(path)] if kind == "unix" else ["--tcp", "127.0.0.1:0"]
+        command = [str(targets.ROOT / targets.LAUNCHER), "--config", str(config), *where]
+        bus = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            yield _path(bus, path) if kind == "unix" else _port(bus)
+        finally:
+            bus.terminate()
+            bus.communicate()
+
+
+def _path(bus: subprocess.Popen[str], path: Path) -> str:
+    deadline = time.monotonic() + _PATIENCE_SEC
+    while not path.exists():
+        if bus.poll() is not None or time.monotonic() > deadline:
+            raise kernel_tests.KernelTestError("the bus does not listen")
+        time.sleep(0.01)
+    return str(path)
+
+
+def _port(bus: subprocess.Popen[str]) -> str:
+    assert bus.stderr is not None  # it is a pipe
+    for line in bus.stderr:
+        if " listening on port " in line:
+            return line.split()[-1]
+    raise kernel_tests.KernelTestError("the bus does not listen")
