@@ -44,8 +44,8 @@ class PoolConfig(Value):
         cwd: Its working directory.
         protocol: ``stdiobus``, ``jsonrpc``, ``mcp``, ``mcp-stateless`` or ``acp``.
         max_in_flight: Requests out to one worker at a time, 0 for no cap.
-        max_queue: Requests that may wait for a free worker.
-        startup_timeout_sec: How long one start may take, handshake included.
+        max_queue: Requests that may wait for a free worker, 0..1000000.
+        startup_timeout_sec: Seconds that one start may take, handshake included, 1..3600.
         handshake: Replaces the profile's handshake: ``{"request": {"method", "params"},
             "notification": {"method", "params"}}``.
         embedded: No processes: every worker is added by ``add_worker``.
@@ -78,7 +78,23 @@ _LOCAL = ("timeout_ms", "metadata")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LimitsConfig(Value):
-    """Bounds of the whole bus; sizes in bytes."""
+    """Bounds of the whole bus; a page of the documentation says what becomes of who meets one.
+
+    Attributes:
+        max_input_buffer: Bytes of the longest line, 1024..1073741824.
+        max_output_queue: Bytes that may wait for one client, worker or stream,
+            1024..4294967296.
+        max_restarts: How often a worker may die within ``restart_window_sec`` before it is
+            given up, 0..1000000.
+        restart_window_sec: Seconds, 1..86400.
+        drain_timeout_sec: Seconds that requests under way have when a worker is to end,
+            0..3600.
+        backpressure_timeout_sec: Seconds after which an external client that does not read
+            is closed, 1..3600.
+        max_clients: External clients at a time, 1..65536.
+        max_sessions: Sessions that are remembered; the one idle the longest is forgotten
+            first, 1..10000000.
+    """
 
     max_input_buffer: int = 10 * 1024 * 1024
     max_output_queue: int = 40 * 1024 * 1024
@@ -118,7 +134,10 @@ class BusConfig(Value):
 
     @classmethod
     def from_dict(cls, document: Any) -> BusConfig:
-        """Reads a configuration document (what ``json.load`` gives).
+        """Reads a configuration document.
+
+        Args:
+            document: What ``json.load`` gives.
 
         Raises:
             InvalidArgumentError: ``<field>: <problem>`` for the first thing that is wrong.
@@ -146,7 +165,14 @@ class BusConfig(Value):
 
     @classmethod
     def from_file(cls, path: str) -> BusConfig:
-        """Reads a configuration file; errors as in `from_json`, naming the file."""
+        """Reads a configuration file.
+
+        Args:
+            path: A JSON file.
+
+        Raises:
+            InvalidArgumentError: It cannot be read, or as in `from_json`, naming the file.
+        """
         try:
             with open(path, "rb") as file:
                 text = file.read()
@@ -209,12 +235,15 @@ class NativeOptions(Value):
 
     Attributes:
         listen_mode: Whether other processes can connect.
-        tcp_host: Address to listen on.
+        tcp_host: Address to listen on; other than loopback it needs `BusConfig.token`.
         tcp_port: Port to listen on, 0 for a free one.
-        unix_path: Path of the socket to listen on.
-        poll_interval_ms: Period of the timer that steps the bus where the event loop
-            cannot watch its descriptor.
+        unix_path: Path of the socket to listen on; required with ``ListenMode.UNIX``.
+        poll_interval_ms: Milliseconds, 1..1000: the period of the timer that steps the bus
+            where the event loop cannot watch its descriptor.
         force_timer: Step by that timer even where the loop could watch.
+
+    Raises:
+        InvalidArgumentError: ``native.<field>: <problem>`` for the first thing that is wrong.
     """
 
     listen_mode: ListenMode = ListenMode.NONE
@@ -244,10 +273,13 @@ class SubprocessOptions(Value):
 
     Attributes:
         binary_path: The ``stdio_bus`` program; empty to look for it.
-        start_timeout_sec: How long the program may take to report that it runs.
-        drain_timeout_sec: How long it may take to end once it was asked to.
+        start_timeout_sec: Seconds that the program may take to report that it runs.
+        drain_timeout_sec: Seconds that it may take to end once it was asked to.
         stderr_buffer_lines: How many lines of its stderr are kept for error messages.
         env: Variables for the program and its workers; ``None`` as value removes one.
+
+    Raises:
+        InvalidArgumentError: ``subprocess.<field>: <problem>`` for the first thing that is wrong.
     """
 
     binary_path: str = ""
@@ -274,12 +306,15 @@ class DockerOptions(Value):
         pull_policy: When the engine fetches the image: ``missing``, ``always`` or ``never``.
         engine_path: A docker-compatible command line program; empty for the first of
             docker, podman and nerdctl on ``PATH`` that answers.
-        startup_timeout_sec: How long the container may take to report that it runs, a
+        startup_timeout_sec: Seconds that the container may take to report that it runs, a
             fetched image included.
         container_name_prefix: What the container's name begins with.
         extra_args: Arguments for the engine's ``run``, before the image.
         env: Variables for the workers, where a pool does not say otherwise; ``None`` as
             value removes one. They travel with the configuration, not in a command line.
+
+    Raises:
+        InvalidArgumentError: ``docker.<field>: <problem>`` for the first thing that is wrong.
     """
 
     image: str = f"stdiobus/stdio_bus:{__version__}"

@@ -48,7 +48,21 @@ __all__ = [
 
 
 class ErrorCode(IntEnum):
-    """The number of each kind of error; stable across releases and languages."""
+    """The number of each kind of error; stable across releases and languages.
+
+    Attributes:
+        INVALID_ARGUMENT: `InvalidArgumentError`.
+        INVALID_STATE: `InvalidStateError`.
+        TIMEOUT: `TimeoutError`.
+        CANCELLED: `CancelledError`.
+        TRANSPORT: `TransportError`.
+        NEGOTIATION_FAILED: `NegotiationFailedError`.
+        POLICY_DENIED: `PolicyDeniedError`.
+        UNAVAILABLE: `UnavailableError`.
+        RESOURCE_EXHAUSTED: `ResourceExhaustedError`.
+        NOT_SUPPORTED: `NotSupportedError`.
+        INTERNAL: `InternalError`, `RemoteError`.
+    """
 
     INVALID_ARGUMENT = 1
     INVALID_STATE = 2

@@ -27,7 +27,15 @@ __all__ = [
 
 
 class BusState(IntEnum):
-    """Where a bus is in its life; the numbers are the kernel's."""
+    """Where a bus is in its life; the numbers are the kernel's.
+
+    Attributes:
+        CREATED: Not started yet.
+        STARTING: ``start`` has not returned.
+        RUNNING: Calls are possible.
+        STOPPING: ``stop`` has not returned.
+        STOPPED: It has ended, and is not started again.
+    """
 
     CREATED = 0
     STARTING = 1
@@ -39,8 +47,12 @@ class BusState(IntEnum):
 class BackendMode(str, Enum):
     """What moves the bytes.
 
-    ``AUTO`` takes the first that works, in the order below; ``MEMORY`` moves none and is for
-    tests.
+    Attributes:
+        AUTO: The first of the next three that works.
+        NATIVE: The kernel as a library in this process.
+        SUBPROCESS: The program ``stdio_bus``.
+        DOCKER: That program in a container.
+        MEMORY: Nothing; for tests.
     """
 
     AUTO = "auto"
@@ -51,7 +63,13 @@ class BackendMode(str, Enum):
 
 
 class ListenMode(str, Enum):
-    """Whether, and how, other processes can connect to the bus."""
+    """Whether, and how, other processes can connect to the bus.
+
+    Attributes:
+        NONE: They cannot.
+        TCP: Over TCP, at `NativeOptions.tcp_host` and ``tcp_port``.
+        UNIX: Over the Unix socket `NativeOptions.unix_path`.
+    """
 
     NONE = "none"
     TCP = "tcp"
@@ -59,7 +77,13 @@ class ListenMode(str, Enum):
 
 
 class OverflowPolicy(str, Enum):
-    """What a full subscription does with the next notification."""
+    """What a full subscription does with the next notification.
+
+    Attributes:
+        DROP_OLDEST: Forgets its oldest one, takes the new one.
+        DROP_NEWEST: Refuses the new one.
+        CLOSE: Refuses it and ends after what it has.
+    """
 
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
@@ -67,7 +91,12 @@ class OverflowPolicy(str, Enum):
 
 
 class StreamEventType(str, Enum):
-    """The kind of a `StreamEvent`."""
+    """The kind of a `StreamEvent`.
+
+    Attributes:
+        CHUNK: A part of the answer.
+        RESULT: The final result, once, last.
+    """
 
     CHUNK = "chunk"
     RESULT = "result"
@@ -138,8 +167,16 @@ class RequestContext(Value):
 class BusStats(Value):
     """Counters since start; "in" is from clients to the bus, "out" from it to them.
 
-    ``routing_errors`` counts messages without a destination; ``late_answers`` the answers
-    that arrived after their request had been given up here.
+    Attributes:
+        messages_in: Messages from clients.
+        messages_out: Messages to clients.
+        bytes_in: Bytes of the former, newlines not counted.
+        bytes_out: Bytes of the latter.
+        worker_restarts: How often a worker was started again after it had died.
+        routing_errors: Messages without a destination.
+        client_connects: External clients that have come.
+        client_disconnects: External clients that have gone.
+        late_answers: Answers that arrived after their request had been given up here.
     """
 
     messages_in: int = 0
@@ -164,7 +201,7 @@ class WorkerInfo(Value):
         state: ``starting``, ``ready``, ``backoff``, ``stopping``, ``stopped`` or ``failed``.
         in_flight: Requests sent to it and not answered.
         restarts: How often it was started again.
-        uptime_ms: Age of the present process.
+        uptime_ms: Age of the present process, in milliseconds.
         bytes_in: Bytes written to its stdin.
         bytes_out: Bytes read from its stdout.
     """

@@ -19,7 +19,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -166,6 +166,20 @@ def watch_callbacks() -> None:
             slow_callbacks.append(f"{(ended - started) * 1000:.0f} ms in {handle!r}")
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
+
+
+# ---- time ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def turn() -> Callable[[], Awaitable[None]]:
+    """`await turn()`: lets everything that is ready run, descriptors of the loop included."""
+
+    async def turns() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    return turns
 
 
 # ---- errors that have no one to go to -------------------------------------------------------

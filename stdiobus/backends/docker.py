@@ -19,7 +19,7 @@ from ..errors import UnavailableError
 from ..messages import BackendMode
 from .base import Sink
 from .pipes import PipeReader
-from .program import ARGUMENTS, NAME, Launch, Program, poll_until
+from .program import NAME, Launch, Program, arguments, poll_until
 from .subprocess import SubprocessBackend
 
 ENGINES = ("docker", "podman", "nerdctl")
@@ -118,7 +118,7 @@ def _launch(engine: str, options: DockerOptions) -> Launch:
     # Else the engine would keep every message on its disk, too.
     command += ["--log-driver=none", f"--entrypoint={NAME}", *options.extra_args]
     return Launch(
-        command=[*command, options.image, *ARGUMENTS],
+        command=[*command, options.image, *arguments()],
         name=f"container {name} of {options.image} ({engine})",
         remedy="pull its image before, or raise DockerOptions.startup_timeout_sec",
         undo=[engine, "rm", "--force", name],

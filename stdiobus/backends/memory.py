@@ -61,6 +61,12 @@ _POOL_UNAVAILABLE = -32082
 _WORKER_EXITED = -32083
 _CANCELLED = -32087
 
+_CONTROL: dict[str, Any] = {
+    "stdio_bus/hello": {"negotiatedProtocolVersion": "1.0", "sessionId": "client-0", "extensions": {}},
+    "stdio_bus/ping": {},
+    "stdio_bus/pause": {},  # what is scripted never floods
+}
+
 _REQUIRED = object()
 
 
@@ -98,6 +104,9 @@ class MemoryCall:
         In a pool of MCP servers it is progress, which only a streamed request asks for: as
         from a real server, nothing is sent for others.
 
+        Args:
+            text: The part.
+
         Raises:
             InvalidStateError: The profile has no chunks.
         """
@@ -117,11 +126,24 @@ class MemoryCall:
         self.notify(row.method, {**session, "update": update})
 
     def notify(self, method: str, params: Any = None) -> None:
-        """Sends a notification from this worker, in this call's session."""
+        """Sends a notification from this worker, in this call's session.
+
+        Args:
+            method: Its method.
+            params: Its params, ``None`` for none.
+        """
         self._backend.notify(self.pool, method, params, worker_id=self.worker_id, session_id=self.session_id)
 
     async def ask(self, method: str, params: Any = None) -> Any:
-        """Sends a request from this worker; see `MemoryBackend.ask`."""
+        """Sends a request from this worker and returns the client's result.
+
+        Args:
+            method: Its method.
+            params: Its params, ``None`` for none.
+
+        Raises:
+            RemoteError: The client answered with an error.
+        """
         return await self._backend.ask(self.pool, method, params, worker_id=self.worker_id)
 
 
@@ -210,7 +232,13 @@ class MemoryBackend(Backend):
         return None
 
     def refuse(self, pool: str, reason: str, *, stderr_tail: str = "") -> None:
-        """Lets the workers of a pool fail to start; call it before the bus starts."""
+        """Lets the workers of a pool fail to start; call it before the bus starts.
+
+        Args:
+            pool: The pool.
+            reason: Why, one sentence.
+            stderr_tail: What they said last.
+        """
         self._refused[pool] = (reason, stderr_tail)
 
     def notify(
@@ -222,7 +250,15 @@ class MemoryBackend(Backend):
         worker_id: int | None = None,
         session_id: str | None = None,
     ) -> None:
-        """Sends a notification from a worker of the pool, by default its first that runs."""
+        """Sends a notification from a worker.
+
+        Args:
+            pool: The pool of the worker.
+            method: The method.
+            params: The params, ``None`` for none.
+            worker_id: The worker, by default the first of the pool that runs.
+            session_id: The session it is for, ``None`` for none.
+        """
         session = {} if session_id is None else {"sessionId": session_id}
         self._post(self._say, self._find(pool, worker_id), _line({**_call(method, params), **session}))
 
@@ -230,6 +266,12 @@ class MemoryBackend(Backend):
         """Sends a request from a worker of the pool; returns the client's result.
 
         To be awaited on the loop of the bus, by a handler for example.
+
+        Args:
+            pool: The pool of the worker.
+            method: The method.
+            params: The params, ``None`` for none.
+            worker_id: The worker, by default the first of the pool that runs.
 
         Raises:
             RemoteError: The client answered with an error.
@@ -287,7 +329,7 @@ class MemoryBackend(Backend):
         """See `Backend.send`; there is no other client than the host's."""
         for line in data.split(b"\n")[:-1]:
             self._stats["messages_in"] += 1
-            self._stats["bytes_in"] += len(line) + 1
+            self._stats["bytes_in"] += len(line)
             self._post(self._take, line)
 
     async def stop(self, timeout_sec: float) -> None:
@@ -376,11 +418,24 @@ class MemoryBackend(Backend):
             self._answered(message)
         elif method == "stdio_bus/cancel":
             self._cancel(message["params"]["id"])
+        elif method.startswith("stdio_bus/"):
+            self._control(method, message)
         else:
             worker = self._choose(message)
             if worker is not None:
                 worker.bytes_in += len(line) + 1
                 self._serve(MemoryCall(self, message, worker))
+
+    def _control(self, method: str, message: dict[str, Any]) -> None:
+        """Answers what is asked of the bus itself."""
+        if "id" not in message:
+            return
+        if method in _CONTROL:
+            self._deliver(0, {"jsonrpc": "2.0", "id": message["id"], "result": _CONTROL[method]})
+        else:
+            text = f"a scripted peer has no {method}; use a real backend"
+            error = {"code": _METHOD_NOT_FOUND, "message": text}
+            self._deliver(0, {"jsonrpc": "2.0", "id": message["id"], "error": error})
 
     def _choose(self, message: dict[str, Any]) -> _Worker | None:
         """The worker for a message; where there is none, the message is answered here."""

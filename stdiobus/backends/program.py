@@ -26,8 +26,8 @@ NAME = "stdio_bus"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-ARGUMENTS = ("--config-fd", "0", "--stdio", "--tagged", "--log-level", "warning")
-"""The configuration is the first line of its stdin: a pipe is all that it needs of its host."""
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""The levels of the program's log, as ``logging`` numbers them."""
 
 FORCED_END_SEC = 1.0
 """How long the program may take to end its workers by force."""
@@ -41,6 +41,16 @@ _BRIEF_SEC = 0.05
 POLL_SEC = 0.005
 
 _log = logging.getLogger("stdiobus")
+
+
+def arguments() -> list[str]:
+    """What the program is told; it logs what the logger ``stdiobus.kernel`` takes.
+
+    The configuration is the first line of its stdin: a pipe is all that it needs of its host.
+    """
+    wanted = logging.getLogger("stdiobus.kernel").getEffectiveLevel()
+    level = next((name for name, number in LEVELS.items() if wanted <= number), "error")
+    return ["--config-fd", "0", "--stdio", "--tagged", "--log-level", level]
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ def _problem(path: str) -> str | None:
 def local(binary: Binary, options: SubprocessOptions) -> Launch:
     """The program as a child process."""
     return Launch(
-        command=[binary.path, *ARGUMENTS],
+        command=[binary.path, *arguments()],
         name=f"{binary.path} ({binary.reason})",
         remedy="check that it is a stdio_bus of this version",
         env=options.env,

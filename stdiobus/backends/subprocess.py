@@ -31,11 +31,10 @@ from ..errors import (
 from ..messages import BackendMode, BusStats, WorkerEvent, WorkerInfo, returncode
 from .base import Backend, Sink
 from .pipes import PipeReader, PipeWriter
-from .program import POLL_SEC, Launch, Program, poll_until
+from .program import LEVELS, POLL_SEC, Launch, Program, poll_until
 
 _log = logging.getLogger("stdiobus.kernel")
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _OWN_METHODS = b'"stdio_bus/'
 
@@ -348,8 +347,8 @@ def _worker_event(params: dict[str, Any]) -> WorkerEvent:
 def _log_line(text: str) -> None:
     """Logs a line of the program's stderr: ``stdio_bus: LEVEL: message``, or anything."""
     parts = text.split(": ", 2)
-    if len(parts) == 3 and parts[0] == "stdio_bus" and parts[1].lower() in _LEVELS:
-        _log.log(_LEVELS[parts[1].lower()], "%s", parts[2])
+    if len(parts) == 3 and parts[0] == "stdio_bus" and parts[1].lower() in LEVELS:
+        _log.log(LEVELS[parts[1].lower()], "%s", parts[2])
     else:
         _log.warning("%s", text)
 

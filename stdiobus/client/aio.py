@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
@@ -30,7 +30,6 @@ from ..messages import (
     HelloResult,
     ListenMode,
     OverflowPolicy,
-    StreamEvent,
     WorkerInfo,
 )
 from ..protocol.codec import refuse, to_bytes
@@ -122,12 +121,18 @@ class AsyncStdioBus:
             UnavailableError: No backend works here, or the workers of a pool cannot be
                 started; the message has the reason and the last lines of their stderr.
             InvalidStateError: The bus was stopped before.
+            TransportError: It was started on another thread.
         """
+        if self._forked_from is not None:
+            raise self._unusable("start")
         if self._state is BusState.STARTING and self._changing is not None:
+            if _current_thread() != self._thread:
+                raise self._wrong_thread("start")
             await asyncio.wait({self._changing})
-        if self._state is BusState.RUNNING and self._forked_from is None:
+        if self._state is BusState.RUNNING:
+            self._usable("start")
             return
-        if self._state is not BusState.CREATED or self._forked_from is not None:
+        if self._state is not BusState.CREATED:
             raise self._unusable("start")
         self._state = BusState.STARTING
         self._changing = asyncio.get_running_loop().create_future()
@@ -154,7 +159,14 @@ class AsyncStdioBus:
             self._changing.set_result(None)
 
     async def connect(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
-        """`start`, then `hello`; arguments and errors are theirs."""
+        """`start`, then `hello`; arguments and errors are theirs.
+
+        Args:
+            params: As in `hello`.
+
+        Returns:
+            What the bus answers.
+        """
         await self.start()
         return await self.hello(params)
 
@@ -163,6 +175,9 @@ class AsyncStdioBus:
 
         Args:
             params: What to say of this client; a mapping is sent as it is.
+
+        Returns:
+            What the bus answers.
 
         Raises:
             NegotiationFailedError: The bus speaks another version of these methods, or
@@ -179,10 +194,10 @@ class AsyncStdioBus:
         return result
 
     async def stop(self, timeout_sec: float = 30.0) -> None:
-        """Ends every pending request with `TransportError` and the workers in order.
+        """Ends every pending request with `TransportError` and the workers in order.  Idempotent.
 
         Args:
-            timeout_sec: After this many seconds workers that remain are killed.  Idempotent.
+            timeout_sec: After this many seconds workers that remain are killed.
 
         Raises:
             InvalidArgumentError: ``timeout_sec`` is not a number of seconds.
@@ -192,14 +207,14 @@ class AsyncStdioBus:
             refuse("timeout_sec", "must be a number of seconds, 0 or more")
         if self._forked_from is not None:
             raise self._unusable("stop")
-        if self._state is BusState.STOPPING and self._changing is not None:
-            await asyncio.wait({self._changing})
-            return
-        if self._state is not BusState.RUNNING or self._dispatcher is None:
+        if self._state not in (BusState.RUNNING, BusState.STOPPING) or self._dispatcher is None:
             self.destroy()
             return
         if self._dispatcher.loop is not asyncio.get_running_loop():
             self.destroy()  # its own loop is gone, and nothing can be awaited there
+            return
+        if self._state is BusState.STOPPING and self._changing is not None:
+            await asyncio.wait({self._changing})
             return
         self._live = None
         self._state = BusState.STOPPING
@@ -294,12 +309,20 @@ class AsyncStdioBus:
         timeout_ms: float | None = None,
         session_id: str | None = None,
         options: RequestOptions | None = None,
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> ResponseStream:
         """Sends a request and returns an iterator: CHUNK events, then exactly one RESULT.
 
-        The request is on its way when this returns.  Leaving the loop early cancels it.
-        Arguments and errors are those of `request`; errors are raised by the iteration,
-        after the chunks that had arrived.
+        The request is on its way when this returns.  Leaving the loop early cancels it, once
+        the iterator is closed (``contextlib.aclosing``) or garbage.  Arguments and errors as in
+        `request`; errors are raised by the iteration, after the chunks that had arrived.
+
+        Returns:
+            An async iterator, for one consumer.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus does not run.
+            TransportError: Called from another thread.
         """
         pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, True)
         dispatcher = self._live
@@ -316,7 +339,16 @@ class AsyncStdioBus:
         session_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> None:
-        """Sends a notification; arguments as in `request`."""
+        """Sends a notification; arguments as in `request`.
+
+        It returns when the message has been handed over; nothing tells what became of it.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus does not run.
+            ResourceExhaustedError: Too much waits already; retry later.
+            TransportError: Called from another thread.
+        """
         dispatcher = self._usable("notify")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
@@ -362,9 +394,7 @@ class AsyncStdioBus:
         options: RequestOptions | None,
         streaming: bool,
     ) -> Pending:
-        dispatcher = self._live
-        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
-            raise self._unusable("request")
+        dispatcher = self._usable("request")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
@@ -385,6 +415,9 @@ class AsyncStdioBus:
 
     def pool(self, id: str) -> PoolHandle:
         """A handle on one pool: its calls, its subscriptions, its workers.
+
+        Args:
+            id: The pool.
 
         Raises:
             InvalidArgumentError: The configuration has no such pool.
@@ -435,7 +468,12 @@ class AsyncStdioBus:
         """Replaces every process of a pool, one at a time; nothing is lost.
 
         A worker ends when its successor is ready and what was under way on it is through.
-        Errors as in `scale_pool`; what is left of the old workers then goes on.
+
+        Args:
+            pool: The pool.
+
+        Raises:
+            StdioBusError: As in `scale_pool`; what is left of the old workers then goes on.
         """
         self._targets.check(pool)
         await self._usable("restart_pool").restart(pool)
@@ -497,8 +535,15 @@ class AsyncStdioBus:
         Args:
             pool: Only those of this pool.
             overflow_policy: What happens to notifications that find the queue full.
-            max_queue: How many may wait.
+            max_queue: How many may wait, 1 or more.
             methods: Only these methods.
+
+        Returns:
+            An async iterator of notifications, to be read on the loop of the bus.
+
+        Raises:
+            InvalidArgumentError: One of the arguments is wrong.
+            InvalidStateError: The bus has ended.
         """
         if pool is not None:
             self._targets.check(pool)
@@ -511,20 +556,39 @@ class AsyncStdioBus:
     def subscribe_notifications(
         self, *, max_queue: int = 256, overflow: str = "drop"
     ) -> NotificationSubscription:
-        """The older spelling: ``overflow`` is ``drop`` (DROP_NEWEST) or ``close`` (CLOSE)."""
+        """The older spelling of `subscribe`, for all pools and methods.
+
+        Args:
+            max_queue: How many may wait, 1 or more.
+            overflow: ``drop`` (DROP_NEWEST) or ``close`` (CLOSE).
+        """
         policies = {"drop": OverflowPolicy.DROP_NEWEST, "close": OverflowPolicy.CLOSE}
         if overflow not in policies:
             refuse("overflow", f"must be one of {', '.join(policies)}")
         return self.subscribe(overflow_policy=policies[overflow], max_queue=max_queue)
 
     def unsubscribe(self, subscription: NotificationSubscription) -> None:
-        """Ends a subscription; what is buffered is still delivered.  Idempotent."""
+        """Ends a subscription; what is buffered is still delivered.  Idempotent.
+
+        Args:
+            subscription: What `subscribe` returned.
+
+        Raises:
+            TransportError: Called from another thread while the loop of the bus runs.
+        """
+        if self._live is not None and self._live.loop.is_running() and _current_thread() != self._thread:
+            raise self._wrong_thread("unsubscribe")
         self._listeners.remove(subscription)
 
     def on_message(self, callback: _Line) -> _Line:
         """Calls back with every incoming line, as text; usable as a decorator.
 
-        The callback runs on the loop.  An exception in it is logged and stops nobody.
+        Args:
+            callback: Called on the loop with the line, a ``str`` without its newline.  It must
+                not block; an exception in it is logged and stops nobody.
+
+        Returns:
+            The callback.
         """
         self._listeners.on_message.append(callback)
         return callback
@@ -618,15 +682,28 @@ class AsyncStdioBus:
         return backend.client_count() if backend is not None else 0
 
     def _backend(self) -> Backend | None:
-        """The backend, once it can be asked."""
+        """The backend, once it can be asked.
+
+        Raises:
+            TransportError: Called from another thread while the loop of the bus runs.
+        """
         dispatcher = self._dispatcher
-        return dispatcher.backend if dispatcher is not None and dispatcher.backend_started else None
+        if dispatcher is None or not dispatcher.backend_started:
+            return None
+        if _current_thread() != self._thread and dispatcher.loop.is_running():
+            raise self._wrong_thread("asking for workers or numbers")
+        return dispatcher.backend
 
     # ---- Why not
 
     def _usable(self, what: str) -> Dispatcher:
         dispatcher = self._live
-        if dispatcher is None or dispatcher.closed is not None or _current_thread() != self._thread:
+        if (
+            dispatcher is None
+            or dispatcher.closed is not None
+            or _current_thread() != self._thread
+            or dispatcher.loop.is_closed()
+        ):
             raise self._unusable(what)
         return dispatcher
 
@@ -645,6 +722,10 @@ class AsyncStdioBus:
             return InvalidStateError(f"{what}: the bus is {self._state.name.lower()}; {remedy}")
         if self._live.closed is not None:
             return ended(self._live.closed, what, None)
+        if self._live.loop.is_closed():
+            return InvalidStateError(
+                f"{what}: the event loop that this bus was started on is closed; make a new bus"
+            )
         return self._wrong_thread(what)
 
     def _wrong_thread(self, what: str) -> StdioBusError:

@@ -8,7 +8,9 @@ to the futures, streams and listeners that wait for it.  The life of the bus is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
@@ -80,6 +82,7 @@ class Dispatcher:
         self.closed: StdioBusError | None = None
         self._config = config
         self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._listeners = listeners
         self._handlers = handlers
         self._embedded: dict[int, EmbeddedWorker] = {}
@@ -246,14 +249,19 @@ class Dispatcher:
         Raises:
             StdioBusError: The bus refuses it, or has ended.
         """
+        attaching = asyncio.ensure_future(self._attach(pool, protocol, function))
+        try:
+            return await asyncio.shield(attaching)
+        except asyncio.CancelledError:
+            # It may be a worker already, with requests: it is through with them before it goes.
+            attaching.add_done_callback(_close_attached)
+            raise
+
+    async def _attach(self, pool: str, protocol: str, function: WorkerFunction) -> EmbeddedWorker:
         waiting: list[tuple[int, Mapping[str, Any]]] = []
         self._attaching.append(waiting)
-        attached = asyncio.ensure_future(self.order("stdio_bus/attach", {"pool": pool}))
         try:
-            number = (await asyncio.shield(attached))["worker"]
-        except asyncio.CancelledError:
-            attached.add_done_callback(self._undo_attach)
-            raise
+            number = (await self.order("stdio_bus/attach", {"pool": pool}))["worker"]
         finally:
             self._attaching.remove(waiting)
         worker = EmbeddedWorker(pool, protocol, number, function, self._transmit, self._detach)
@@ -324,8 +332,7 @@ class Dispatcher:
         )
 
     def _transmit(self, worker: int, message: bytes) -> None:
-        if self.closed is None:
-            self._queue(_FROM_WORKER % worker + message + b"}}\n")
+        self._queue_from_anywhere(_FROM_WORKER % worker + message + b"}}\n")
 
     def _send_as(self, client: int, line: bytes) -> None:
         if self.backend.backlog > self._backlog_limit:
@@ -342,13 +349,18 @@ class Dispatcher:
             number = opened.result()["client"]
             self._queue(b'{"jsonrpc":"2.0","method":"stdio_bus/close","params":{"client":%d}}\n' % number)
 
-    def _undo_attach(self, attached: asyncio.Future[Any]) -> None:
-        if not attached.cancelled() and attached.exception() is None:
-            self._detach(attached.result()["worker"])
-
     def _detach(self, worker: int) -> None:
-        if self.closed is None:
-            self._queue(b'{"jsonrpc":"2.0","method":"stdio_bus/detach","params":{"worker":%d}}\n' % worker)
+        self._queue_from_anywhere(
+            b'{"jsonrpc":"2.0","method":"stdio_bus/detach","params":{"worker":%d}}\n' % worker
+        )
+
+    def _queue_from_anywhere(self, line: bytes) -> None:
+        # Functions that serve a pool may run in threads, those of `StdioBus` always do.
+        if threading.get_ident() == self._thread:
+            self._answer(line)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the bus with it
+                self.loop.call_soon_threadsafe(self._answer, line)
 
     def _answer(self, line: bytes) -> None:
         if self.closed is None:
@@ -478,3 +490,8 @@ class Dispatcher:
                 {"method": pending.method, "pool": pending.pool, "limit": self._backlog_limit},
             ),
         )
+
+
+def _close_attached(attaching: asyncio.Future[EmbeddedWorker]) -> None:
+    if not attaching.cancelled() and attaching.exception() is None:
+        attaching.result().close()

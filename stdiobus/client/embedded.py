@@ -25,6 +25,8 @@ WorkerFunction = Callable[[str, Any, "WorkerContext"], Any]
 class WorkerContext:
     """What the function of an in-process worker gets beside method and params.
 
+    `notify` and `chunk` may be called on any thread, what is awaited on the loop only.
+
     Attributes:
         pool: The pool that it serves.
         worker_id: The worker.
@@ -48,6 +50,10 @@ class WorkerContext:
     def notify(self, method: str, params: Any = None) -> None:
         """Sends a notification to the client whose request or session this is.
 
+        Args:
+            method: Its method.
+            params: JSON object or array, ``None`` for none.
+
         Raises:
             InvalidArgumentError: ``params`` is not JSON data.
         """
@@ -58,6 +64,9 @@ class WorkerContext:
 
         For ``mcp`` that is ``notifications/progress``, which only a streamed request asks
         for: without one nothing is sent.
+
+        Args:
+            text: The part.
         """
         if self._worker.protocol.startswith("mcp"):
             if self._token is not None:
@@ -76,6 +85,13 @@ class WorkerContext:
     async def request(self, method: str, params: Any = None) -> Any:
         """Asks the client something (``roots/list``, ``session/request_permission``...).
 
+        Args:
+            method: The method.
+            params: JSON object or array, ``None`` for none.
+
+        Returns:
+            The client's result.
+
         Raises:
             RemoteError: The client answered with an error.
             TransportError: The worker was closed before the answer came.
@@ -93,7 +109,7 @@ class WorkerContext:
 
 
 class EmbeddedWorker:
-    """An in-process worker; made by ``add_worker``, used on the loop of its bus.
+    """An in-process worker; made by ``add_worker``.  `close` may be called on any thread.
 
     Args:
         pool: The pool that it serves.
@@ -140,7 +156,7 @@ class EmbeddedWorker:
     # ---- For the bus
 
     def receive(self, message: Mapping[str, Any]) -> None:
-        """Takes a line that the bus has for this worker."""
+        """Takes ``message``, which the bus has for this worker."""
         method = message.get("method")
         if method is None:
             self._answered(message)
@@ -166,11 +182,11 @@ class EmbeddedWorker:
         self._asked.clear()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Sends a message of the worker."""
+        """Sends ``message`` in the name of the worker."""
         self._transmit(self.worker_id, to_bytes(encode(message, "params"), "params"))
 
     async def ask(self, message: Mapping[str, Any]) -> Any:
-        """Sends a request of the worker and returns its result."""
+        """Sends the request ``message`` in the name of the worker; returns its result."""
         number = next(self._numbers)
         self._asked[number] = asyncio.get_running_loop().create_future()
         try:

@@ -54,6 +54,9 @@ class LogicalClient:
     async def send(self, message: Mapping[str, Any]) -> None:
         """Sends one JSON-RPC message.
 
+        Args:
+            message: A request, notification or answer; its id is this client's own affair.
+
         Raises:
             InvalidStateError: It is closed.
             InvalidArgumentError: The message is not JSON data.
@@ -97,7 +100,7 @@ class LogicalClient:
     # ---- For the bus
 
     def offer(self, line: bytes) -> None:
-        """Takes a line for this client."""
+        """Takes ``line`` for this client."""
         self._waiting_bytes += len(line)
         if self._waiting_bytes > self._limit and self._lines:
             self._end(
@@ -112,7 +115,7 @@ class LogicalClient:
         self._wake()
 
     def ended(self, error: StdioBusError) -> None:
-        """Takes the news that the bus is over."""
+        """Takes the news that the bus is over, with ``error`` as the reason."""
         self._end(error)
 
     def _end(self, error: StdioBusError | None) -> None:

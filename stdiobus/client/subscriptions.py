@@ -56,7 +56,7 @@ class NotificationSubscription(AsyncIterator[Notification]):
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def offer(self, message: Notification, pool: str | None) -> None:
-        """Takes a notification if it is one of its own; called by the bus."""
+        """Takes ``message`` of ``pool`` if it is one of its own; called by the bus."""
         if self.closed or (self.pool is not None and self.pool != pool):
             return
         if self._methods is not None and message["method"] not in self._methods:

@@ -8,7 +8,6 @@ caller only.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import inspect
 import os
@@ -46,6 +45,8 @@ _Handler = TypeVar("_Handler", bound=Handler)
 _Worker = TypeVar("_Worker", bound=WorkerCallback)
 
 _JOIN_SEC = 10.0
+_LOOK_SEC = 0.5
+"""How often the main thread looks for Ctrl-C while it waits."""
 _NOT_RUNNING = "the bus is not running: call start() first, or use it as a context manager"
 
 
@@ -474,6 +475,7 @@ class _LoopThread:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._running = True
+        self._calls: set[_Call] = set()
         # A daemon, because the interpreter waits for other threads before it lets
         # finalizers end the bus.
         self._thread = threading.Thread(target=self._main, name="stdiobus", daemon=True)
@@ -497,14 +499,21 @@ class _LoopThread:
             raise InvalidStateError(
                 "a callback of the bus called the bus and would wait for itself; call it from another thread"
             )
-        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        call = _Call(self._loop, lambda: function(*args, **kwargs))
+        self._calls.add(call)
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
+            call.submit()
+            return call.result()  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            if not call.started:  # the loop ended before it came to it
+                self._thread.join(_JOIN_SEC)
+                return _at_once(function(*args, **kwargs))
             raise TransportError("the bus was destroyed before the call was through") from None
         except BaseException:
-            future.cancel()  # Ctrl-C, say: the call must not go on without its caller
+            call.cancel()  # Ctrl-C, say: the call must not go on without its caller
             raise
+        finally:
+            self._calls.discard(call)
 
     def close(self) -> None:
         """Destroys the bus and ends the thread.  Idempotent, from any thread."""
@@ -523,6 +532,8 @@ class _LoopThread:
             self._loop.run_until_complete(self._finish())
         finally:
             self._loop.close()
+            for call in tuple(self._calls):
+                call.end(asyncio.CancelledError())  # what came after the loop's last turn
 
     async def _finish(self) -> None:
         self._bus.destroy()
@@ -534,3 +545,76 @@ class _LoopThread:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+
+class _Call:
+    """One call on its way from a thread to the loop and back.
+
+    Fit for a thread that Ctrl-C may interrupt at any point.  The coroutine is made on the
+    loop, so that nothing comes between the making and the start of it.  The caller waits
+    with a bare lock that is acquired in one step: interrupted in a condition, as that of
+    ``concurrent.futures``, it could keep the loop's thread out for ever.
+
+    Attributes:
+        started: Whether the loop came to it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self.started = False
+        self._loop = loop
+        self._make = make
+        self._task: asyncio.Task[Any] | None = None
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._outcome: tuple[Any, BaseException | None] | None = None
+
+    def submit(self) -> None:
+        """Sends it to the loop; from any thread.
+
+        Raises:
+            CancelledError: The loop is closed.
+        """
+        try:
+            self._loop.call_soon_threadsafe(self._start)
+        except RuntimeError:
+            raise asyncio.CancelledError from None
+
+    def result(self) -> Any:
+        """Waits for its end; returns or raises its outcome, `CancelledError` where the loop ended first."""
+        # A signal that comes just before the main thread falls asleep does not wake it.
+        longest = _LOOK_SEC if threading.current_thread() is threading.main_thread() else -1
+        while not self._running.acquire(timeout=longest):
+            continue
+        assert self._outcome is not None
+        result, error = self._outcome
+        if error is not None:
+            raise error
+        return result
+
+    def cancel(self) -> None:
+        """Gives it up; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so it has ended
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def end(self, error: BaseException | None, result: Any = None) -> None:
+        """Sets its outcome, once; on the loop's thread."""
+        if self._outcome is None:
+            self._outcome = (result, error)
+            self._running.release()
+
+    def _start(self) -> None:
+        self.started = True
+        try:
+            self._task = self._loop.create_task(self._make())
+        except TypeError as error:  # arguments that the function does not have
+            self.end(error)
+        else:
+            self._task.add_done_callback(self._through)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _through(self, task: asyncio.Task[Any]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self.end(error, None if error is not None else task.result())

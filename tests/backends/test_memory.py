@@ -55,6 +55,14 @@ def test_example_of_the_documentation_runs():
 # ---- Choosing it
 
 
+async def test_bus_itself_is_asked(memory):
+    async with AsyncStdioBus(CONFIG, backend=memory) as bus:
+        assert (await bus.hello()).session_id == "client-0"
+        with pytest.raises(RemoteError, match="has no stdio_bus/scale; use a real backend"):
+            await bus.scale_pool(CONFIG.pools[0].id, 2)
+    assert memory.requests == []
+
+
 async def test_both_clients_and_the_builder_take_it(memory):
     assert AsyncStdioBus(CONFIG, backend=memory).get_backend_type() == "memory"
     builder = StdioBusBuilder().config(CONFIG).backend(memory)

@@ -154,19 +154,21 @@ async def test_kernel_that_does_not_stop_is_destroyed(backend, bus, monkeypatch)
     assert not bus.alive
 
 
-async def test_nothing_is_told_after_destroy(backend, bus, sink):
+async def test_nothing_is_told_after_destroy(backend, bus, sink, turn):
     bus.ring(batch(b"{}"))
     backend.destroy()
     backend.destroy()
-    await asyncio.sleep(0.01)
+    await turn()
     assert sink.messages == []
 
 
-async def test_sink_that_destroys_is_told_nothing_more(backend, bus, sink, monkeypatch):
+async def test_sink_that_destroys_is_told_nothing_more(backend, bus, sink, turn, monkeypatch, caplog):
+    await sink.until(lambda: sink.events)  # it has started
     monkeypatch.setattr(sink, "worker_event", lambda event: backend.destroy())
     bus.ring(("event", WorkerEvent("echo", 1, "failed", 0)), batch(b"{}"))
-    await asyncio.sleep(0.01)
+    await turn()
     assert sink.messages == []
+    assert caplog.records == []
     assert not bus.alive
 
 

@@ -45,7 +45,7 @@ async def test_close_after_flush_of_nothing_closes_at_once(pair):
 
 
 @pytest.mark.parametrize("waiting", [True, False])
-async def test_peer_that_goes_away_drops_what_waits(pair, waiting):
+async def test_peer_that_goes_away_drops_what_waits(pair, waiting, turn):
     writer, reader, _, ended = pair
     if waiting:
         writer.write(b"x" * (1 << 20))
@@ -53,7 +53,7 @@ async def test_peer_that_goes_away_drops_what_waits(pair, waiting):
     reader.close()
     if not waiting:
         writer.write(b"x")
-    await asyncio.sleep(0.01)  # the loop sees that the pipe is broken
+    await turn()  # the loop sees that the pipe is broken
     writer.write(b"x")
     assert writer.backlog == 0
     assert not ended.is_set()

@@ -141,14 +141,3 @@ async def small_bus(backend):
 @pytest.fixture
 def config():
     return CONFIG
-
-
-@pytest.fixture
-def turn():
-    """`await turn()`: lets everything that is ready run."""
-
-    async def turns() -> None:
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    return turns

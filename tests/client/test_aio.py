@@ -259,11 +259,11 @@ async def test_options_travel_and_arguments_win_over_them(bus, backend, turn):
     request = asyncio.ensure_future(bus.request("m", session_id="arg", timeout_ms=10_000, options=options))
     await turn()
     await bus.notify("n", options=options)
-    await asyncio.sleep(0.02)
+    await turn()
     assert [(m["sessionId"], m["agentId"]) for m in backend.messages] == [("arg", "agent"), ("opt", "agent")]
-    assert not request.done()
     with pytest.raises(TimeoutError):
         await bus.request("m", options=options)
+    assert not request.done()  # though it is older
     backend.deliver({"id": 1, "result": None})
     await request
 
@@ -370,10 +370,29 @@ async def test_calls_before_start_and_after_stop_are_refused(backend, config):
 
 
 async def test_other_threads_are_refused_with_both_names(bus):
+    subscription = bus.subscribe()
+    calls = [
+        lambda: bus.send("{}"),
+        lambda: bus.stream_request("m"),
+        lambda: asyncio.run(bus.request("m")),
+        lambda: asyncio.run(bus.notify("m")),
+        lambda: asyncio.run(bus.hello()),
+        lambda: asyncio.run(bus.add_worker("own", print)),
+        lambda: asyncio.run(bus.scale_pool("own", 2)),
+        lambda: asyncio.run(bus.restart_pool("own")),
+        lambda: asyncio.run(bus.start()),
+        lambda: asyncio.run(bus.stop()),
+        lambda: bus.unsubscribe(subscription),
+        bus.get_stats,
+        bus.get_workers,
+        bus.get_worker_count,
+        bus.get_client_count,
+        bus.destroy,
+    ]
     caught = []
 
     def intrude():
-        for call in (lambda: bus.send("{}"), bus.destroy, lambda: bus.stream_request("m")):
+        for call in calls:
             try:
                 call()
             except TransportError as error:
@@ -382,11 +401,33 @@ async def test_other_threads_are_refused_with_both_names(bus):
     thread = threading.Thread(target=intrude, name="intruder")
     thread.start()
     thread.join()
-    assert len(caught) == 3
+    assert len(caught) == len(calls)
     for message in caught:
         assert "'intruder'" in message
         assert "'MainThread'" in message
         assert "call_soon_threadsafe" in message
+    assert bus.is_running()
+
+
+async def test_other_threads_are_refused_while_the_bus_starts_and_stops(backend, config):
+    backend.ready = False
+    bus = AsyncStdioBus(config)
+    caught = []
+
+    def intrude(call):
+        try:
+            asyncio.run(call())
+        except TransportError as error:
+            caught.append(str(error).split()[0])
+
+    starting = asyncio.ensure_future(bus.start())
+    await asyncio.sleep(0)
+    await asyncio.to_thread(intrude, bus.start)
+    await asyncio.to_thread(intrude, bus.stop)
+    assert caught == ["start", "destroy"]
+    bus.destroy()
+    with pytest.raises(TransportError):
+        await starting
 
 
 async def test_forked_child_is_refused(bus, config):

@@ -6,16 +6,16 @@ import gc
 import json
 import queue
 import threading
-import time
 
 import pytest
 
 from stdiobus import InvalidStateError, RemoteError, StdioBus, TimeoutError, TransportError
+from stdiobus.client import sync
 
 
 @pytest.fixture
 def echo(backend):
-    """`backend` answering each request at once: error for "fail", nothing for "hold"."""
+    """`backend` answering each request at once: error for "fail"; for "hold" it sets `held` only."""
     record = backend.send
 
     def send(data):
@@ -23,7 +23,10 @@ def echo(backend):
         loop = backend.sink.loop
         for line in data.split(b"\n")[:-1]:
             message = json.loads(line)
-            if "id" not in message or message.get("method", "hold") == "hold":
+            method = message.get("method", "hold")
+            if method == "hold":
+                backend.held.set()
+            if "id" not in message or method == "hold":
                 continue
             number = message["id"]
             outcome = {"result": {"params": message.get("params")}}
@@ -37,6 +40,7 @@ def echo(backend):
                 loop.call_soon(backend.deliver, {"method": "tick", "params": {"n": 1}})
             loop.call_soon(backend.deliver, {"id": number, **outcome})
 
+    backend.held = threading.Event()
     backend.send = send
     return backend
 
@@ -101,7 +105,7 @@ def test_callbacks_run_on_the_private_thread_and_may_not_call_the_bus(sync_bus):
 
 
 @pytest.mark.parametrize("end", ["stop", "destroy"])
-def test_end_releases_a_thread_that_waits(sync_bus, end):
+def test_end_releases_a_thread_that_waits(sync_bus, echo, end):
     caught = []
 
     def wait():
@@ -112,8 +116,7 @@ def test_end_releases_a_thread_that_waits(sync_bus, end):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not sync_bus._call(lambda: sync_bus._bus._live.session.pending):
-        time.sleep(0.001)
+    assert echo.held.wait(20)
     getattr(sync_bus, end)()
     thread.join(5)
     assert caught
@@ -165,20 +168,58 @@ def test_garbage_bus_ends_its_thread_and_backend(echo, config):
 
 
 def test_interrupted_call_is_cancelled(sync_bus, echo, monkeypatch):
-    import concurrent.futures
-
-    real = concurrent.futures.Future.result
-
-    def interrupted(self, timeout=None):
-        monkeypatch.setattr(concurrent.futures.Future, "result", real)
-        time.sleep(0.05)
+    def interrupted(call):
+        monkeypatch.undo()
+        assert echo.held.wait(20)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(concurrent.futures.Future, "result", interrupted)
+    monkeypatch.setattr(sync._Call, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sync_bus.request("hold")
     sync_bus.request("m")
     assert any(message["method"] == "stdio_bus/cancel" for message in echo.messages)
+
+
+def test_interrupt_before_a_call_is_on_its_way_leaves_nothing(sync_bus, echo, monkeypatch):
+    def interrupted(*_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sync_bus._thread._loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sync_bus.request("hold")
+    gc.collect()  # a coroutine that was made and never awaited would be reported here
+    assert sync_bus.request("m") == {"params": None}
+    assert [message["method"] for message in echo.messages] == ["m"]
+
+
+def test_call_that_comes_after_the_last_turn_of_the_loop_is_refused(sync_bus, monkeypatch):
+    thread, caught, on_its_way = sync_bus._thread, [], threading.Event()
+    loop = thread._loop
+    close, schedule = loop.close, loop.call_soon_threadsafe
+
+    def call():
+        try:
+            thread.run(sync_bus._bus.request, "m")
+        except InvalidStateError as error:
+            caught.append(str(error))
+
+    def schedule_and_tell(callback, *args):
+        schedule(callback, *args)
+        on_its_way.set()
+
+    def close_after_a_late_call():
+        monkeypatch.setattr(loop, "call_soon_threadsafe", schedule_and_tell)
+        caller.start()
+        on_its_way.wait(10)
+        close()
+
+    caller = threading.Thread(target=call, daemon=True)
+    monkeypatch.setattr(loop, "close", close_after_a_late_call)
+    sync_bus.stop()
+    caller.join(10)
+    call()  # and one that finds the loop closed
+    assert [("stopped" in message) for message in caught] == [True, True]
 
 
 async def test_bus_works_inside_a_running_loop(echo, config):

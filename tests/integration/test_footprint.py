@@ -54,8 +54,8 @@ def test_import_adds_less_than_20_ms_to_asyncio(statement, tmp_path):
     seconds()  # the compiled files are written
     # What else the machine does only adds: the least of many is the cost.
     asyncio_costs, ours = (min(times) for times in zip(*(seconds() for _ in range(15))))
-    # A machine on which asyncio takes more than 50 ms is a slow one.
-    assert ours < max(0.020, 0.4 * asyncio_costs)
+    # A machine on which asyncio takes more than 40 ms is a slow one.
+    assert ours < max(0.020, 0.5 * asyncio_costs)
 
 
 def test_import_loads_no_library():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from stdiobus import AsyncStdioBus, BusConfig, InvalidStateError, TransportError
+
+LINUX = sys.platform == "linux"
 
 
 class LoopWithoutReaders(asyncio.SelectorEventLoop):
@@ -63,6 +66,25 @@ async def test_many_buses_live_in_one_process(make_bus, pool):
     )
     assert [result["params"]["n"] for result in results] == [n for n in range(25) for _ in buses]
     assert len({result["pid"] for result in results}) == 4
+
+
+async def test_no_thread_runs_beside_the_loop(make_bus, pool):
+    def threads():
+        return set(threading.enumerate()), set(os.listdir("/proc/self/task") if LINUX else ())
+
+    before = threads()
+    bus = await make_bus(pool("echo_worker.py"), pool("stream_echo_worker.py", protocol="stdiobus"))
+    seen = [threads()]
+    bus.on_message(lambda line: seen.append(threads()))
+    await asyncio.gather(*(bus.request("echo", {"n": n}, pool="echo") for n in range(10)))
+    async for _ in bus.stream_request("stream_echo", {"prompt": "one two three"}):
+        seen.append(threads())
+    stopping = asyncio.ensure_future(bus.stop(5))
+    while not stopping.done():
+        seen.append(threads())
+        await asyncio.sleep(0.001)
+    assert len(seen) > 14
+    assert all(each == before for each in seen)
 
 
 async def test_send_from_another_thread_is_refused_with_both_threads_and_the_remedy(make_bus, pool):

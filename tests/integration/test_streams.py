@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 
 import pytest
 
-from stdiobus import OverflowPolicy, RemoteError, StreamEvent, StreamEventType, TimeoutError, TransportError
+from stdiobus import (
+    OverflowPolicy,
+    PoolConfig,
+    RemoteError,
+    ResourceExhaustedError,
+    StreamEvent,
+    StreamEventType,
+    TimeoutError,
+    TransportError,
+)
 
 PROMPT = "Never  mix\twhat\nbelongs to others "
 
@@ -73,6 +85,73 @@ async def test_death_of_the_worker_ends_the_stream_after_its_chunks(make_bus, st
     assert "asked to exit" in str(error)
 
 
+async def test_kill_in_the_middle_of_fifty_streams_ends_each_once_after_its_chunks(make_bus, streaming):
+    bus = await make_bus(streaming("--together", "50"))
+    pid = bus.get_workers()[0].pid
+    prompts = [f"stream {n} " * 1000 for n in range(50)]
+    streams = [bus.stream_request("stream_echo", {"prompt": prompt}) for prompt in prompts]
+    first = [(await stream.__anext__()).data for stream in streams]
+    os.kill(pid, signal.SIGKILL)
+    replies = await asyncio.gather(*(collect(stream) for stream in streams))
+    for prompt, start, (rest, end), stream in zip(prompts, first, replies, streams):
+        assert prompt.startswith(start + rest)
+        assert len(rest) < len(prompt) - len(start)
+        assert isinstance(end, TransportError)
+        assert "SIGKILL" in str(end)
+        with pytest.raises(StopAsyncIteration):
+            await stream.__anext__()
+    streams = [bus.stream_request("stream_echo", {"prompt": f"new {n}"}) for n in range(50)]
+    replies = await asyncio.gather(*(collect(stream) for stream in streams))
+    assert [text for text, _ in replies] == [f"new {n}" for n in range(50)]
+
+
+# Streams 64 chunks of the size that is asked for to each of two requests, in turns; the second half
+# when it is told to.
+UNEVEN = r"""
+import json, sys
+requests = [json.loads(sys.stdin.readline()) for _ in range(2)]
+def send(request, **fields):
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", "sessionId": request["sessionId"], **fields}) + "\n")
+for n in range(64):
+    if n == 32:
+        sys.stdout.flush()
+        sys.stdin.readline()
+    for request in requests:
+        content = {"type": "text", "text": str(n).rjust(request["params"]["size"])}
+        update = {"sessionUpdate": "agent_message_chunk", "content": content}
+        send(request, method="session/update", params={"update": update})
+for request in requests:
+    send(request, id=request["id"], result={})
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("size", "fits"), [(8 << 10, True), (64 << 10, False)])
+async def test_slow_consumer_does_not_hold_back_another_on_the_same_worker(make_bus, size, fits):
+    worker = PoolConfig(id="uneven", command=sys.executable, args=["-c", UNEVEN])
+    bus = await make_bus(worker, limits={"max_output_queue": 1 << 20})
+    slow = bus.stream_request("uneven", {"size": size})
+    fast = bus.stream_request("uneven", {"size": 2})
+    # All of the fast one is read before the first chunk of the other.
+    for n in range(32):
+        assert (await fast.__anext__()).data == str(n).rjust(2)
+    await bus.hello()  # in order: the worker cannot be held, and that is known here now
+    await bus.notify("go", pool="uneven")
+    text, end = await collect(fast)
+    assert text == "".join(str(n).rjust(2) for n in range(32, 64))
+    assert end == {}
+    text, end = await collect(slow)
+    whole = "".join(str(n).rjust(size) for n in range(64))
+    if fits:
+        assert (text == whole, end) == (True, {})
+    else:
+        assert (1 << 19) < len(text) < len(whole)
+        assert whole.startswith(text)
+        assert isinstance(end, ResourceExhaustedError)
+        assert "max_output_queue" in str(end)
+
+
 async def test_stop_of_the_bus_ends_the_stream(make_bus, streaming):
     bus = await make_bus(streaming("--together", "2"))  # waits for a second prompt
     stream = asyncio.ensure_future(collect(bus.stream_request("stream_echo", {"prompt": "a b"})))
@@ -113,3 +192,33 @@ async def test_subscriptions_are_independent_and_end_when_closed(make_bus, pool)
         bus.unsubscribe(subscription)
         assert [note["params"]["n"] async for note in subscription] == numbers
         assert subscription.dropped == 5 - len(numbers)
+
+
+async def test_subscriptions_select_methods_and_a_slow_one_disturbs_nobody(make_bus, pool):
+    bus = await make_bus(pool("echo_worker.py"), pool("echo_worker.py", id="other"))
+    ticks = bus.subscribe(methods=["tick"])
+    notified = bus.subscribe("echo", methods=["echo/notified"])
+    slow = bus.subscribe("echo", max_queue=1)
+    strict = bus.subscribe("echo", overflow_policy=OverflowPolicy.CLOSE, max_queue=10)
+    counted = 0
+
+    async def count():
+        nonlocal counted
+        async for _ in ticks:
+            counted += 1
+
+    counting = asyncio.ensure_future(count())
+    await bus.notify("greet", pool="echo")
+    for _ in range(20):  # more than the queue of `ticks` holds, were it not read
+        await bus.request("echo", {"emit": 100}, pool="echo")
+    await bus.request("echo", {"emit": 5}, pool="other")
+    for subscription in (ticks, notified, slow):
+        bus.unsubscribe(subscription)
+    await counting
+    assert (counted, ticks.dropped) == (2005, 0)
+    assert [note["method"] async for note in notified] == ["echo/notified"]
+    assert [note["params"] async for note in slow] == [{"n": 99}]
+    assert slow.dropped == 2000
+    assert strict.closed
+    assert [note["method"] async for note in strict] == ["echo/notified"] + ["tick"] * 9
+    assert strict.dropped == 1

@@ -64,6 +64,30 @@ def test_streams_of_many_threads_do_not_mix(make_bus, pool):
         assert list(threads.map(text, prompts)) == prompts
 
 
+def test_32_threads_do_everything_at_once(make_bus, pool):
+    bus = make_bus(
+        pool("echo_worker.py", instances=2), pool("stream_echo_worker.py", instances=2, protocol="stdiobus")
+    )
+    together = threading.Barrier(32, timeout=30)
+
+    def use(thread):
+        subscription = bus.subscribe("echo", methods=["tick"])
+        together.wait()
+        for n in range(5):
+            assert bus.request("echo", {"n": [thread, n]}, pool="echo")["params"] == {"n": [thread, n]}
+            prompt = f"stream {n} of thread {thread} " * 3
+            events = list(bus.stream_request("stream_echo", {"prompt": prompt}))
+            assert "".join(event.data for event in events[:-1]) == prompt
+            assert events[-1].type == "result"
+        bus.request("echo", {"emit": 2}, pool="echo")
+        together.wait()  # the ticks of all threads have arrived
+        bus.unsubscribe(subscription)
+        return sum(1 for _ in subscription)
+
+    with ThreadPoolExecutor(32) as threads:
+        assert list(threads.map(use, range(32))) == [64] * 32
+
+
 def test_subscription_is_an_iterator_that_ends(make_bus, pool):
     bus = make_bus(pool("echo_worker.py"))
     subscription = bus.subscribe("echo")

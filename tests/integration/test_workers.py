@@ -9,6 +9,7 @@ import pytest
 
 from stdiobus import (
     BusConfig,
+    EmbeddedWorker,
     InvalidArgumentError,
     NegotiationFailedError,
     PoolConfig,
@@ -49,6 +50,24 @@ async def test_function_of_this_process_serves_a_pool(make_bus):
     sums = await asyncio.gather(*(bus.request("calc", {"a": n, "b": n}, method="add") for n in range(500)))
     assert sums == [2 * n for n in range(500)]
     assert successor.worker_id != worker.worker_id
+
+
+async def test_worker_whose_adding_is_cancelled_is_through_with_what_it_got(make_bus, eventually):
+    bus = await make_bus(CALC)
+    for turns in range(12):
+        waiting = asyncio.ensure_future(bus.request("calc", {"a": 1, "b": 2}, method="add", timeout_ms=20000))
+        adding = asyncio.ensure_future(bus.add_worker("calc", serve))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        adding.cancel()
+        outcome = (await asyncio.gather(adding, return_exceptions=True))[0]
+        assert outcome is None or isinstance(outcome, (asyncio.CancelledError, EmbeddedWorker))
+        if not isinstance(outcome, EmbeddedWorker):
+            await eventually(lambda: not bus.get_workers())
+            outcome = await bus.add_worker("calc", serve)
+        assert await waiting == 3
+        outcome.close()
+        await eventually(lambda: not bus.get_workers())
 
 
 async def test_handler_answers_what_a_worker_asks(make_bus):
@@ -165,8 +184,16 @@ def test_sync_bus_has_the_same():
         assert bus.connect().session_id == bus.agent_session_id
         assert (worker.pool, worker.worker_id) == ("calc", bus.pool("calc").workers()[0].worker_id)
         worker.close()
-        worker = bus.add_worker("calc", lambda method, params, context: [method])
-        assert bus.request("calc", method="anything") == ["anything"]
+
+        def in_a_thread(method, params, context):
+            for part in ("a", "b"):
+                context.chunk(part)
+            return {"method": method}
+
+        loop = bus._thread._loop
+        loop.call_soon_threadsafe(loop.set_debug, True)  # refuses what is not fit for threads
+        worker = bus.add_worker("calc", in_a_thread)
+        assert bus.request("calc", method="anything") == {"method": "anything", "text": "ab"}
 
 
 FLOOD = r"""
