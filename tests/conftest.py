@@ -60,19 +60,27 @@ def open_descriptors() -> dict[int, str]:
     return found
 
 
+strangers: set[int] = set()  # processes that were looked at: they need not be again
+
+
 def descendants() -> dict[int, str]:
     """Children, and all processes that carry the mark, with their command lines."""
     found = {}
-    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        folder = Path("/proc", name)
+    names = os.listdir("/proc") if os.path.isdir("/proc/self") else ()
+    running = {int(name) for name in names if name.isdigit()}
+    strangers.intersection_update(running)
+    for pid in running - strangers - {os.getpid()}:
+        folder = Path("/proc", str(pid))
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == os.getpid() or MARK.encode() in (folder / "environ").read_bytes().split(b"\0"):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found[int(name)] = command.strip() or "(zombie)"
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or not ours
+                found[pid] = command.strip() or "(zombie)"
+            else:
+                strangers.add(pid)
+        except ProcessLookupError:  # a thread of Linux itself, or gone
+            strangers.add(pid)
+        except (FileNotFoundError, PermissionError):  # gone, or not ours
             continue
     return found
 

@@ -51,6 +51,9 @@ def test_child():
     global child  # or else it warns
     child = subprocess.Popen(["sleep", "100"])
 
+def test_grandchild():
+    subprocess.run(["sh", "-c", "sleep 100 &"])
+
 async def test_blocking():
     time.sleep(1.5)
 """

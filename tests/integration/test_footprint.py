@@ -37,6 +37,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement", ["import stdiobus", "from stdiobus import AsyncStdioBus, BusConfig, PoolConfig"]
 )
