@@ -409,4 +409,12 @@ except KeyboardInterrupt:
 def test_ctrl_c_ends_a_host_quietly(kind, phase, backend_name):
     protocol, script = INTERRUPTING[phase]
     worker = PoolConfig(id="p", command="sh", args=["-c", script], protocol=protocol)
-    assert run_host(INTERRUPTED[kind] + CATCH, backend_name, [worker], phase) == "interrupted\n"
+    for attempt in range(3):
+        try:
+            said = run_host(INTERRUPTED[kind] + CATCH, backend_name, [worker], phase)
+            break
+        except subprocess.TimeoutExpired as expired:
+            # An interrupt that hits Python amid a weak reference's callback is dropped by Python itself.
+            if attempt == 2 or b"Exception ignored in" not in (expired.stderr or b""):
+                raise
+    assert said == "interrupted\n"
