@@ -12,13 +12,14 @@ import pytest
 
 mcp = pytest.importorskip("mcp", exc_type=ImportError)
 
-from mcp.types import CreateMessageResult, TextContent  # noqa: E402
+from mcp.types import CallToolRequest, CallToolRequestParams, CallToolResult, CreateMessageResult, TextContent  # noqa: E402
 
 from stdiobus import InvalidArgumentError  # noqa: E402
 from stdiobus.adapters.mcp import stdiobus_client  # noqa: E402
 
 pytestmark = pytest.mark.parametrize("backend", ["native", "subprocess"])
 PATIENCE = 30
+HOLD = CallToolRequest(params=CallToolRequestParams(name="hold", arguments={}))
 
 
 def text(result: Any) -> str:
@@ -42,12 +43,16 @@ async def check_progress(client: Any, name: str, calls: int = 3, steps: int = 10
     await asyncio.gather(*(call(number) for number in range(calls)))
 
 
-async def held(bus: Any) -> None:
-    """Waits until a worker has the request it keeps."""
-    deadline = time.monotonic() + PATIENCE
-    while not any(worker.in_flight for worker in bus.get_workers()):
-        assert time.monotonic() < deadline, "no worker has the request"
-        await asyncio.sleep(0.01)
+async def hold(session: Any) -> asyncio.Task:
+    """A call that the server keeps."""
+    begun = asyncio.Event()
+
+    async def progress(*_: Any) -> None:
+        begun.set()
+
+    call = asyncio.create_task(session.send_request(HOLD, CallToolResult, progress_callback=progress))
+    await asyncio.wait_for(begun.wait(), PATIENCE)
+    return call
 
 
 async def test_twenty_sessions_on_two_workers_see_their_own_answers_and_progress(make_bus, pool):
@@ -132,8 +137,7 @@ async def test_closing_from_another_task_raises_no_cancel_scope_error(make_bus, 
     streams = await asyncio.create_task(enter())
     async with mcp.ClientSession(*streams) as session:
         await session.initialize()
-        call = asyncio.create_task(session.call_tool("hold", {}))
-        await held(bus)
+        call = await hold(session)
         await asyncio.create_task(transport.__aexit__(None, None, None))
         with pytest.raises(mcp.MCPError, match="closed"):
             await asyncio.wait_for(call, PATIENCE)
@@ -145,8 +149,7 @@ async def test_call_whose_worker_dies_ends_with_the_reason_and_the_session_goes_
     bus = await make_bus(pool("mcp_worker.py", protocol="mcp"))
     async with mcp.Client(stdiobus_client(bus, "mcp")) as client:
         pid = int(text(await client.call_tool("pid", {})))
-        call = asyncio.create_task(client.call_tool("hold", {}))
-        await held(bus)
+        call = await hold(client.session)
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(mcp.MCPError, match=r"SIGKILL|signal 9") as raised:
             await asyncio.wait_for(call, PATIENCE)
@@ -157,10 +160,10 @@ async def test_call_whose_worker_dies_ends_with_the_reason_and_the_session_goes_
 
 @pytest.mark.parametrize("end", ["stop", "destroy"])
 async def test_call_whose_bus_ends_is_told_so(make_bus, pool, end):
-    bus = await make_bus(pool("mcp_worker.py", protocol="mcp"))
-    async with mcp.Client(stdiobus_client(bus, "mcp")) as client:
-        call = asyncio.create_task(client.call_tool("hold", {}))
-        await held(bus)
+    # A server that says nothing itself when its input ends.
+    bus = await make_bus(pool("mcp_strict_worker.py", protocol="mcp"))
+    async with mcp.Client(stdiobus_client(bus, "mcp_strict")) as client:
+        call = await hold(client.session)
         if end == "stop":
             await bus.stop(0.5)
         else:
@@ -172,8 +175,7 @@ async def test_call_whose_bus_ends_is_told_so(make_bus, pool, end):
 async def test_cancelled_call_is_cancelled_at_the_server(make_bus, pool):
     bus = await make_bus(pool("mcp_worker.py", protocol="mcp"))
     async with mcp.Client(stdiobus_client(bus, "mcp")) as client:
-        call = asyncio.create_task(client.call_tool("hold", {}))
-        await held(bus)
+        call = await hold(client.session)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -1,7 +1,7 @@
 """An ACP agent of the `agent-client-protocol` package: echoes prompts, block by block, as chunks.
 
-A block `may I?` asks for permission first, and its chunk is the option chosen; `hold` says so on
-stderr and waits until the prompt is cancelled. `--count` numbers sessions s1, s2... instead of
+A block `may I?` asks for permission first, and its chunk is the option chosen; `hold` says
+`holding` and waits until the prompt is cancelled. `--count` numbers sessions s1, s2... instead of
 giving each an id of its own.
 """
 
@@ -50,7 +50,7 @@ class EchoAgent(Agent):
         for block in prompt:
             text = block.text
             if text == "hold":
-                print("acp_worker: holding", file=sys.stderr, flush=True)
+                await self.say(session_id, "holding")
                 await self.cancelled[session_id].wait()
                 return PromptResponse(stop_reason="cancelled")
             if text == "may I?":
@@ -59,11 +59,12 @@ class EchoAgent(Agent):
                     session_id=session_id, tool_call=tool_call, options=OPTIONS
                 )
                 text = answer.outcome.option_id
-            await self.client.session_update(
-                session_id=session_id, update=update_agent_message(text_block(text))
-            )
+            await self.say(session_id, text)
             await asyncio.sleep(0)  # so that prompts take turns
         return PromptResponse(stop_reason="end_turn")
+
+    async def say(self, session_id: str, text: str) -> None:
+        await self.client.session_update(session_id=session_id, update=update_agent_message(text_block(text)))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """An MCP server of the `mcp` package, both eras. Tools: `count`, `hold`, `pid`, `ask`.
 
-`count` reports progress `n` times, with a message that carries `name`, and returns `name`; `hold` says
-so on stderr and never returns; `ask` asks the client to sample and returns what it said.
+`count` reports progress `n` times, with a message that carries `name`, and returns `name`; `hold`
+reports progress once and never returns; `ask` asks the client to sample and returns what it said.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import SamplingMessage, TextContent
@@ -25,8 +24,8 @@ async def count(n: int, name: str, context: Context) -> str:
 
 
 @server.tool()
-async def hold() -> str:
-    print("mcp_worker: holding", file=sys.stderr, flush=True)
+async def hold(context: Context) -> str:
+    await context.report_progress(0)
     await asyncio.Event().wait()
     return ""
 
