@@ -15,7 +15,7 @@ from acp.schema import AllowedOutcome, RequestPermissionResponse  # noqa: E402
 
 from stdiobus.adapters.acp import open_endpoint  # noqa: E402
 
-pytestmark = pytest.mark.parametrize("backend", ["native", "subprocess"])
+pytestmark = [pytest.mark.parametrize("backend", ["native", "subprocess"]), pytest.mark.busy_loop]
 PATIENCE = 30
 
 

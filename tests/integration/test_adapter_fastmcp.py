@@ -10,7 +10,7 @@ fastmcp = pytest.importorskip("fastmcp", exc_type=ImportError)
 
 from stdiobus.adapters.fastmcp import StdioBusTransport  # noqa: E402
 
-pytestmark = pytest.mark.parametrize("backend", ["native", "subprocess"])
+pytestmark = [pytest.mark.parametrize("backend", ["native", "subprocess"]), pytest.mark.busy_loop]
 PATIENCE = 30
 
 

@@ -17,7 +17,7 @@ from mcp.types import CallToolRequest, CallToolRequestParams, CallToolResult, Cr
 from stdiobus import InvalidArgumentError  # noqa: E402
 from stdiobus.adapters.mcp import stdiobus_client  # noqa: E402
 
-pytestmark = pytest.mark.parametrize("backend", ["native", "subprocess"])
+pytestmark = [pytest.mark.parametrize("backend", ["native", "subprocess"]), pytest.mark.busy_loop]
 PATIENCE = 30
 HOLD = CallToolRequest(params=CallToolRequestParams(name="hold", arguments={}))
 
