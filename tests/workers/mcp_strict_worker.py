@@ -7,7 +7,8 @@ the message without an answer, as the TypeScript SDK does; `exit` ends with stat
 Either way stderr says what was wrong.
 
 Tools: `echo` (text), `add` (a, b), `count` (n: that many progress notifications when the call
-has a token), `hold` (never answers), `ask` (sends `roots/list` with id 0 and returns what
+has a token), `hold` (never answers; tells that it has begun when
+the call has a token), `ask` (sends `roots/list` with id 0 and returns what
 came back), `seen` (pid, violations, and the params of the cancellations so far).
 """
 
@@ -112,7 +113,11 @@ class Server:
         elif name == "seen":
             seen = {"pid": os.getpid(), "violations": self.violations, "cancelled": self.cancelled}
             self.result(request_id, {"content": [], "structuredContent": seen})
-        elif name != "hold":
+        elif name == "hold":
+            if "progressToken" in meta:
+                params = {"progressToken": meta["progressToken"], "progress": 0}
+                send({"method": "notifications/progress", "params": params})
+        else:
             self.error(request_id, -32602, f"no tool {name}")
 
     def content(self, request_id: int, value: object) -> None:
