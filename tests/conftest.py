@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,31 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("asyncio").addHandler(Complaints(logging.ERROR))
     # Or else the first asyncio test finds a loop made for it in passing, which nobody closes.
     asyncio.set_event_loop(None)
+
+
+# ---- what is not there ----------------------------------------------------------------------
+
+# How a test says that a server, an agent or a library is missing where it runs.
+ABSENT = ("could not import", "not installed", "STDIOBUS_TEST_")
+
+
+def demand(report: Any) -> Any:
+    """Where everything is said to be there (STDIOBUS_TEST_COMPLETE), a test that misses it fails."""
+    if report.skipped and os.environ.get("STDIOBUS_TEST_COMPLETE") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if any(words in reason for words in ABSENT):
+            report.outcome, report.longrepr = "failed", f"STDIOBUS_TEST_COMPLETE is set, but: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    return demand((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    return demand((yield))
 
 
 # ---- descriptors and processes ------------------------------------------------------------
