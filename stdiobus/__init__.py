@@ -13,6 +13,7 @@ __version__ = "3.0.0.dev0"
 
 if TYPE_CHECKING:
     from .client.aio import AsyncStdioBus
+    from .client.blocking import SyncEmbeddedWorker, SyncStream, SyncSubscription
     from .client.builder import StdioBusBuilder
     from .client.embedded import EmbeddedWorker, WorkerContext
     from .client.handles import PoolHandle, SessionHandle
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
+    "client.blocking": ("SyncEmbeddedWorker", "SyncStream", "SyncSubscription"),
     "client.builder": ("StdioBusBuilder",),
     "client.embedded": ("EmbeddedWorker", "WorkerContext"),
     "client.handles": ("PoolHandle", "SessionHandle"),
@@ -140,6 +142,9 @@ __all__ = [
     "StreamEvent",
     "StreamEventType",
     "SubprocessOptions",
+    "SyncEmbeddedWorker",
+    "SyncStream",
+    "SyncSubscription",
     "TimeoutError",
     "TransportError",
     "UnavailableError",

@@ -1,9 +1,10 @@
 """Everything a user configures about a bus, and its validation.
 
-Options of a single call are in ``options.py``.  The rules and the wording of the errors
-are the kernel's: a wrong configuration is refused with the same text whether Python or
-the kernel reads it.  Validation works on the plain JSON document, so there is one set of
-rules for documents and for the classes below; nothing here reads the environment.
+Options of a single call are in ``options.py``, what values there may be in ``rules.py``.
+The rules and the wording of the errors are the kernel's: a wrong configuration is refused
+with the same text whether Python or the kernel reads it.  Validation works on the plain JSON
+document, so there is one set of rules for documents and for the classes below; nothing here
+reads the environment.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from . import __version__
-from .errors import InvalidArgumentError
+from . import __version__, rules
 from .messages import ListenMode
 from .values import Value
 
@@ -128,9 +128,9 @@ class BusConfig(Value):
         _check_document(self.to_dict())
         for index, pool in enumerate(self.pools):
             if isinstance(pool, PoolConfig):
-                _any_object(f"pools[{index}].metadata", pool.metadata)
+                rules.any_object(f"pools[{index}].metadata", pool.metadata)
                 if pool.timeout_ms is not None:
-                    _milliseconds(f"pools[{index}].timeout_ms", pool.timeout_ms)
+                    rules.above_zero("milliseconds")(f"pools[{index}].timeout_ms", pool.timeout_ms)
 
     @classmethod
     def from_dict(cls, document: Any) -> BusConfig:
@@ -161,7 +161,7 @@ class BusConfig(Value):
         Raises:
             InvalidArgumentError: Not JSON (with line and column), or wrong contents.
         """
-        return cls.from_dict(load_json(text, source))
+        return cls.from_dict(rules.load_json(text, source))
 
     @classmethod
     def from_file(cls, path: str) -> BusConfig:
@@ -177,7 +177,7 @@ class BusConfig(Value):
             with open(path, "rb") as file:
                 text = file.read()
         except OSError as error:
-            _fail(path, f"cannot be read: {error.strerror}")
+            rules.fail(path, f"cannot be read: {error.strerror}")
         return cls.from_json(text, source=path)
 
     @classmethod
@@ -256,15 +256,15 @@ class NativeOptions(Value):
     def __post_init__(self) -> None:
         modes = ", ".join(mode.value for mode in ListenMode)
         if self.listen_mode not in tuple(ListenMode):
-            _fail("native.listen_mode", f"must be one of {modes}")
+            rules.fail("native.listen_mode", f"must be one of {modes}")
         object.__setattr__(self, "listen_mode", ListenMode(self.listen_mode))
-        _text()("native.tcp_host", self.tcp_host)
-        _integer(0, 65535)("native.tcp_port", self.tcp_port)
-        _integer(1, 1000)("native.poll_interval_ms", self.poll_interval_ms)
+        rules.text()("native.tcp_host", self.tcp_host)
+        rules.integer(0, 65535)("native.tcp_port", self.tcp_port)
+        rules.integer(1, 1000)("native.poll_interval_ms", self.poll_interval_ms)
         if self.listen_mode is ListenMode.UNIX:
             if self.unix_path is None:
-                _fail("native.unix_path", "is required with listen_mode unix")
-            _text()("native.unix_path", self.unix_path)
+                rules.fail("native.unix_path", "is required with listen_mode unix")
+            rules.text()("native.unix_path", self.unix_path)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -290,11 +290,11 @@ class SubprocessOptions(Value):
 
     def __post_init__(self) -> None:
         if not isinstance(self.binary_path, str):
-            _fail("subprocess.binary_path", "must be a string")
-        _seconds("subprocess.start_timeout_sec", self.start_timeout_sec)
-        _seconds("subprocess.drain_timeout_sec", self.drain_timeout_sec)
-        _integer(1, 100_000)("subprocess.stderr_buffer_lines", self.stderr_buffer_lines)
-        _environment("subprocess.env", self.env)
+            rules.fail("subprocess.binary_path", "must be a string")
+        rules.above_zero("seconds")("subprocess.start_timeout_sec", self.start_timeout_sec)
+        rules.above_zero("seconds")("subprocess.drain_timeout_sec", self.drain_timeout_sec)
+        rules.integer(1, 100_000)("subprocess.stderr_buffer_lines", self.stderr_buffer_lines)
+        rules.environment("subprocess.env", self.env)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -326,191 +326,65 @@ class DockerOptions(Value):
     env: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _text()("docker.image", self.image)
+        rules.text()("docker.image", self.image)
         if self.image.startswith("-"):
-            _fail("docker.image", 'must not begin with "-"')
-        _choice(PULL_POLICIES)("docker.pull_policy", self.pull_policy)
+            rules.fail("docker.image", 'must not begin with "-"')
+        rules.choice(PULL_POLICIES)("docker.pull_policy", self.pull_policy)
         if not isinstance(self.engine_path, str):
-            _fail("docker.engine_path", "must be a string")
-        _seconds("docker.startup_timeout_sec", self.startup_timeout_sec)
-        _text()("docker.container_name_prefix", self.container_name_prefix)
+            rules.fail("docker.engine_path", "must be a string")
+        rules.above_zero("seconds")("docker.startup_timeout_sec", self.startup_timeout_sec)
+        rules.text()("docker.container_name_prefix", self.container_name_prefix)
         if not _CONTAINER_NAME.fullmatch(self.container_name_prefix):
-            _fail("docker.container_name_prefix", f"must match {_CONTAINER_NAME.pattern}")
-        _strings("docker.extra_args", self.extra_args)
-        _environment("docker.env", self.env)
+            rules.fail("docker.container_name_prefix", f"must match {_CONTAINER_NAME.pattern}")
+        rules.strings("docker.extra_args", self.extra_args)
+        rules.environment("docker.env", self.env)
 
 
-# ---- The rules: one checker per field; each takes the field's name and its value.
-
-_Check = Callable[[str, Any], None]
-
-
-def load_json(text: str | bytes, source: str) -> Any:
-    """The value of a JSON text; an error names ``source``, with line and column."""
-    try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8")
-        return json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        _fail(source, f"line {error.lineno}, column {error.colno}: {error.msg}")
-    except (ValueError, RecursionError) as error:
-        _fail(source, f"not JSON: {error}")
+# ---- The rules of each field
 
 
 def check_pool(where: str, pool: Mapping[str, Any]) -> None:
     """Refuses a pool of a document that breaks a rule."""
     _POOL_FIELDS(where, pool)
     if pool.get("embedded") and "command" in pool:
-        _fail(f"{where}.command", "must not be given for an embedded pool")
+        rules.fail(f"{where}.command", "must not be given for an embedded pool")
     if not pool.get("embedded") and "command" not in pool:
-        _fail(f"{where}.command", "is required")
+        rules.fail(f"{where}.command", "is required")
 
 
-def _fail(where: str, problem: str) -> NoReturn:
-    raise InvalidArgumentError(f"{where}: {problem}", {"field": where})
+_CALL = rules.json_object({"method": rules.text(), "params": rules.any_object}, ["method"], nulls=True)
 
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _text(max_bytes: int | None = None) -> _Check:
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, str):
-            _fail(where, "must be a string")
-        if not value:
-            _fail(where, "must not be empty")
-        _characters(where, value)
-        if max_bytes is not None and len(value.encode()) > max_bytes:
-            _fail(where, f"must be at most {max_bytes} bytes")
-
-    return check
-
-
-def _characters(where: str, value: str) -> None:
-    if "\0" in value:
-        _fail(where, "must not contain a NUL character")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        _fail(where, "must not contain a lone surrogate")
-
-
-def _integer(low: int, high: int) -> _Check:
-    def check(where: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            _fail(where, "must be an integer")
-        if not low <= value <= high:
-            _fail(where, f"must be {low}..{high}")
-
-    return check
-
-
-def _seconds(where: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        _fail(where, "must be a number of seconds above 0")
-
-
-def _milliseconds(where: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        _fail(where, "must be a number of milliseconds above 0")
-
-
-def _boolean(where: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        _fail(where, "must be true or false")
-
-
-def _strings(where: str, value: Any) -> None:
-    if not isinstance(value, (list, tuple)):
-        _fail(where, "must be an array of strings")
-    for item in value:
-        if not isinstance(item, str):
-            _fail(where, "must be an array of strings")
-        _characters(where, item)
-
-
-def _environment(where: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        _fail(where, "must be an object")
-    for name, text in value.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-            _fail(where, f'variable name "{name}" must be non-empty, without "=" and NUL')
-        if text is not None:
-            if not isinstance(text, str):
-                _fail(f"{where}.{name}", "must be a string or null")
-            _characters(f"{where}.{name}", text)
-
-
-def _choice(names: Sequence[str]) -> _Check:
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, str):
-            _fail(where, "must be a string")
-        if value not in names:
-            _fail(where, f"must be one of {', '.join(names)}")
-
-    return check
-
-
-def _object(
-    table: Mapping[str, _Check], required: Sequence[str], *, nulls: bool, never_null: Sequence[str] = ()
-) -> _Check:
-    """An object with the keys of ``table``; with ``nulls``, null for an optional is absence."""
-
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, Mapping):
-            _fail(where or "config", "must be an object")
-        prefix = f"{where}." if where else ""
-        for key, item in value.items():
-            if key not in table:
-                _fail(f"{prefix}{key}", f"unknown key, expected one of {', '.join(table)}")
-            if item is not None or not nulls or key in required or key in never_null:
-                table[key](f"{prefix}{key}", item)
-        for key in required:
-            if key not in value:
-                _fail(f"{prefix}{key}", "is required")
-
-    return check
-
-
-def _any_object(where: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        _fail(where, "must be an object")
-
-
-_CALL = _object({"method": _text(), "params": _any_object}, ["method"], nulls=True)
-
-_POOL_FIELDS = _object(
+_POOL_FIELDS = rules.json_object(
     {
-        "id": _text(max_bytes=128),
-        "command": _text(),
-        "args": _strings,
-        "instances": _integer(1, 1024),
-        "env": _environment,
-        "inherit_env": _boolean,
-        "cwd": _text(),
-        "protocol": _choice(PROTOCOLS),
-        "max_in_flight": _integer(0, 1_000_000),
-        "max_queue": _integer(0, 1_000_000),
-        "startup_timeout_sec": _integer(1, 3600),
-        "handshake": _object({"request": _CALL, "notification": _CALL}, ["request"], nulls=True),
-        "embedded": _boolean,
+        "id": rules.text(max_bytes=128),
+        "command": rules.text(),
+        "args": rules.strings,
+        "instances": rules.integer(1, 1024),
+        "env": rules.environment,
+        "inherit_env": rules.boolean,
+        "cwd": rules.text(),
+        "protocol": rules.choice(PROTOCOLS),
+        "max_in_flight": rules.integer(0, 1_000_000),
+        "max_queue": rules.integer(0, 1_000_000),
+        "startup_timeout_sec": rules.integer(1, 3600),
+        "handshake": rules.json_object({"request": _CALL, "notification": _CALL}, ["request"], nulls=True),
+        "embedded": rules.boolean,
     },
     ["id"],
     nulls=True,
     never_null=["command"],
 )
 
-_LIMITS = _object(
+_LIMITS = rules.json_object(
     {
-        "max_input_buffer": _integer(1024, 1 << 30),
-        "max_output_queue": _integer(1024, 1 << 32),
-        "max_restarts": _integer(0, 1_000_000),
-        "restart_window_sec": _integer(1, 86_400),
-        "drain_timeout_sec": _integer(0, 3600),
-        "backpressure_timeout_sec": _integer(1, 3600),
-        "max_clients": _integer(1, 65_536),
-        "max_sessions": _integer(1, 10_000_000),
+        "max_input_buffer": rules.integer(1024, 1 << 30),
+        "max_output_queue": rules.integer(1024, 1 << 32),
+        "max_restarts": rules.integer(0, 1_000_000),
+        "restart_window_sec": rules.integer(1, 86_400),
+        "drain_timeout_sec": rules.integer(0, 3600),
+        "backpressure_timeout_sec": rules.integer(1, 3600),
+        "max_clients": rules.integer(1, 65_536),
+        "max_sessions": rules.integer(1, 10_000_000),
     },
     [],
     nulls=False,
@@ -519,18 +393,20 @@ _LIMITS = _object(
 
 def _pools(where: str, value: Any) -> None:
     if not isinstance(value, (list, tuple)):
-        _fail(where, "must be an array")
+        rules.fail(where, "must be an array")
     if not value:
-        _fail(where, "must not be empty")
+        rules.fail(where, "must not be empty")
     seen: list[str] = []
     for index, pool in enumerate(value):
         check_pool(f"{where}[{index}]", pool)
         if pool["id"] in seen:
-            _fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
+            rules.fail(f"{where}[{index}].id", f'"{pool["id"]}" is used twice')
         seen.append(pool["id"])
 
 
-_ROOT = _object({"pools": _pools, "limits": _LIMITS, "token": _text(max_bytes=1024)}, ["pools"], nulls=False)
+_ROOT = rules.json_object(
+    {"pools": _pools, "limits": _LIMITS, "token": rules.text(max_bytes=1024)}, ["pools"], nulls=False
+)
 
 
 def _check_document(document: Any) -> None:

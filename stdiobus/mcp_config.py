@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from .config import PoolConfig, check_pool, load_json
+from .config import PoolConfig, check_pool
 from .errors import InvalidArgumentError
 from .protocol.codec import refuse
+from .rules import load_json
 
 InputCallback = Callable[[str, Mapping[str, Any]], "str | None"]
 """Answers ``${input:ID}``: gets the id and its definition in ``inputs``, ``{}`` without one."""

@@ -1,7 +1,7 @@
-"""The asyncio client: arguments, life and calls of one bus.
+"""The asyncio client: what a user calls, with its arguments read.
 
-This is the public face.  What happens to a message is in ``dispatch.py``, what it means
-in ``protocol/``, how it travels in ``backends/``.
+This is the public face.  When it may be called is in ``life.py``, what happens to a
+message in ``dispatch.py``, what it means in ``protocol/``, how it travels in ``backends/``.
 """
 
 from __future__ import annotations
@@ -9,37 +9,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import threading
-import weakref
 from collections.abc import Awaitable, Generator, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
 from ..config import BusConfig, DockerOptions, NativeOptions, PoolConfig, SubprocessOptions
-from ..errors import (
-    InvalidStateError,
-    ResourceExhaustedError,
-    StdioBusError,
-    TransportError,
-)
-from ..messages import (
-    BusState,
-    BusStats,
-    HelloResult,
-    ListenMode,
-    OverflowPolicy,
-    WorkerInfo,
-)
+from ..errors import ResourceExhaustedError
+from ..messages import BusState, BusStats, HelloResult, ListenMode, OverflowPolicy, WorkerInfo
 from ..protocol.codec import refuse, to_bytes
-from ..protocol.failures import ended
 from ..protocol.session import Pending
 from .arguments import Targets, read_config, read_hello, seconds
 from .dispatch import Dispatcher
 from .embedded import EmbeddedWorker, WorkerFunction
 from .handlers import Handler, Handlers
 from .handles import PoolHandle, SessionHandle
+from .life import Life
 from .listeners import LineCallback, Listeners, WorkerCallback
 from .logical import LogicalClient
 from .streaming import ResponseStream
@@ -51,8 +38,6 @@ if TYPE_CHECKING:
 _Line = TypeVar("_Line", bound=LineCallback)
 _Handler = TypeVar("_Handler", bound=Handler)
 _Worker = TypeVar("_Worker", bound=WorkerCallback)
-
-_current_thread = threading.get_ident
 
 
 class AsyncStdioBus:
@@ -101,16 +86,7 @@ class AsyncStdioBus:
         self._sessions = itertools.count(1)
         self._listeners = Listeners()
         self._handlers = Handlers()
-        self._state = BusState.CREATED
-        self._forked_from: int | None = None
-        self._thread = 0
-        self._thread_name = ""
-        self._dispatcher: Dispatcher | None = None
-        # The dispatcher while calls are allowed: the one thing that every call looks at.
-        self._live: Dispatcher | None = None
-        self._changing: asyncio.Future[None] | None = None
-        self._finalizer: weakref.finalize[[], AsyncStdioBus] | None = None
-        _buses.add(self)
+        self._life = Life(self._listeners.close)
 
     # ---- Life
 
@@ -123,40 +99,7 @@ class AsyncStdioBus:
             InvalidStateError: The bus was stopped before.
             TransportError: It was started on another thread.
         """
-        if self._forked_from is not None:
-            raise self._unusable("start")
-        if self._state is BusState.STARTING and self._changing is not None:
-            if _current_thread() != self._thread:
-                raise self._wrong_thread("start")
-            await asyncio.wait({self._changing})
-        if self._state is BusState.RUNNING:
-            self._usable("start")
-            return
-        if self._state is not BusState.CREATED:
-            raise self._unusable("start")
-        self._state = BusState.STARTING
-        self._changing = asyncio.get_running_loop().create_future()
-        self._thread = threading.get_ident()
-        self._thread_name = threading.current_thread().name
-        try:
-            backend = self._own_backend or await choose(
-                self._mode, self._native, self._subprocess, self._docker
-            )
-            if self._state is not BusState.STARTING:  # destroyed in between
-                raise self._unusable("start")
-            dispatcher = Dispatcher(
-                self._config, self._client_session_id, self._listeners, self._handlers, backend
-            )
-            self._dispatcher = dispatcher
-            await dispatcher.start()
-            self._finalizer = weakref.finalize(self, backend.finalizer())
-            self._live = dispatcher
-            self._state = BusState.RUNNING
-        except BaseException:
-            self._end()
-            raise
-        finally:
-            self._changing.set_result(None)
+        await self._life.start(self._join)
 
     async def connect(self, params: HelloParams | Mapping[str, Any] | None = None) -> HelloResult:
         """`start`, then `hello`; arguments and errors are theirs.
@@ -188,7 +131,7 @@ class AsyncStdioBus:
 
         asked = HelloParams() if params is None else params
         fields = asked.to_dict() if isinstance(asked, HelloParams) else dict(asked)
-        answer = await self._usable("hello").order("stdio_bus/hello", fields)
+        answer = await self._life.usable("hello").order("stdio_bus/hello", fields)
         result = read_hello(answer, fields.get("protocolVersion"))
         self._agent_session_id = result.session_id
         return result
@@ -205,25 +148,7 @@ class AsyncStdioBus:
         """
         if isinstance(timeout_sec, bool) or not (isinstance(timeout_sec, (int, float)) and timeout_sec >= 0):
             refuse("timeout_sec", "must be a number of seconds, 0 or more")
-        if self._forked_from is not None:
-            raise self._unusable("stop")
-        if self._state not in (BusState.RUNNING, BusState.STOPPING) or self._dispatcher is None:
-            self.destroy()
-            return
-        if self._dispatcher.loop is not asyncio.get_running_loop():
-            self.destroy()  # its own loop is gone, and nothing can be awaited there
-            return
-        if self._state is BusState.STOPPING and self._changing is not None:
-            await asyncio.wait({self._changing})
-            return
-        self._live = None
-        self._state = BusState.STOPPING
-        self._changing = asyncio.get_running_loop().create_future()
-        try:
-            await self._dispatcher.stop(timeout_sec)
-        finally:
-            self._end()
-            self._changing.set_result(None)
+        await self._life.stop(timeout_sec)
 
     def destroy(self) -> Awaitable[None]:
         """Ends everything now; workers are killed.  Idempotent.
@@ -233,12 +158,7 @@ class AsyncStdioBus:
         Raises:
             TransportError: Called from another thread while the loop runs.
         """
-        if self._forked_from is not None:
-            raise self._unusable("destroy")
-        dispatcher = self._dispatcher
-        if dispatcher is not None and dispatcher.loop.is_running() and _current_thread() != self._thread:
-            raise self._wrong_thread("destroy")
-        self._end()
+        self._life.destroy()
         return _Done()
 
     async def __aenter__(self) -> AsyncStdioBus:
@@ -248,14 +168,9 @@ class AsyncStdioBus:
     async def __aexit__(self, *exception: object) -> None:
         await self.stop()
 
-    def _end(self) -> None:
-        self._live = None
-        self._state = BusState.STOPPED
-        if self._dispatcher is not None:
-            self._dispatcher.destroy()
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        self._listeners.close()
+    async def _join(self) -> Dispatcher:
+        backend = self._own_backend or await choose(self._mode, self._native, self._subprocess, self._docker)
+        return Dispatcher(self._config, self._client_session_id, self._listeners, self._handlers, backend)
 
     # ---- Calls
 
@@ -292,11 +207,14 @@ class AsyncStdioBus:
             TransportError: The worker died, or the bus stopped.
             StdioBusError: Anything else; see ``errors.py``.
         """
-        pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, False)
+        dispatcher = self._life.usable("request")
+        pending = self._submit(
+            dispatcher, target, params, method, pool, timeout_ms, session_id, options, False
+        )
         try:
             return await pending.waiter
         except asyncio.CancelledError:
-            self._cancel(pending)
+            dispatcher.cancel(pending)
             raise
 
     def stream_request(
@@ -324,10 +242,11 @@ class AsyncStdioBus:
             InvalidStateError: The bus does not run.
             TransportError: Called from another thread.
         """
-        pending = self._submit(target, params, method, pool, timeout_ms, session_id, options, True)
-        dispatcher = self._live
-        assert dispatcher is not None
-        return ResponseStream(pending.waiter, _Cancel(dispatcher, pending), dispatcher.loop, self)
+        dispatcher = self._life.usable("stream_request")
+        pending = self._submit(
+            dispatcher, target, params, method, pool, timeout_ms, session_id, options, True
+        )
+        return ResponseStream(pending.waiter, partial(dispatcher.cancel, pending), dispatcher.loop, self)
 
     async def notify(
         self,
@@ -349,7 +268,7 @@ class AsyncStdioBus:
             ResourceExhaustedError: Too much waits already; retry later.
             TransportError: Called from another thread.
         """
-        dispatcher = self._usable("notify")
+        dispatcher = self._life.usable("notify")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
@@ -372,7 +291,7 @@ class AsyncStdioBus:
             InvalidArgumentError: It is empty, or more than one line.
             TransportError: Called from another thread.
         """
-        dispatcher = self._usable("send")
+        dispatcher = self._life.usable("send")
         data = to_bytes(line, "line") if isinstance(line, str) else bytes(line)
         data = data.rstrip(b"\r\n")
         if not data.strip() or b"\n" in data:
@@ -385,6 +304,7 @@ class AsyncStdioBus:
 
     def _submit(
         self,
+        dispatcher: Dispatcher,
         target: str,
         params: Any,
         method: str | None,
@@ -394,7 +314,6 @@ class AsyncStdioBus:
         options: RequestOptions | None,
         streaming: bool,
     ) -> Pending:
-        dispatcher = self._usable("request")
         method, pool = self._targets.resolve(target, method, pool)
         routing = None
         if options is not None:
@@ -406,10 +325,6 @@ class AsyncStdioBus:
         else:
             timeout = seconds(timeout_ms)
         return dispatcher.request(method, params, pool, session_id, routing, timeout, streaming)
-
-    def _cancel(self, pending: Pending) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.cancel(pending)
 
     # ---- Pools, sessions and workers
 
@@ -462,7 +377,7 @@ class AsyncStdioBus:
             refuse("instances", "must be an integer, 1..1024")
         if self._pool_config(pool).embedded:
             refuse("pool", f"{pool!r} is embedded and has no processes; add workers with add_worker()")
-        await self._usable("scale_pool").scale(pool, instances)
+        await self._life.usable("scale_pool").scale(pool, instances)
 
     async def restart_pool(self, pool: str) -> None:
         """Replaces every process of a pool, one at a time; nothing is lost.
@@ -476,7 +391,7 @@ class AsyncStdioBus:
             StdioBusError: As in `scale_pool`; what is left of the old workers then goes on.
         """
         self._targets.check(pool)
-        await self._usable("restart_pool").restart(pool)
+        await self._life.usable("restart_pool").restart(pool)
 
     async def add_worker(self, pool: str, handler: WorkerFunction) -> EmbeddedWorker:
         """Makes a function of this process a worker of a pool, beside those with a process.
@@ -500,7 +415,7 @@ class AsyncStdioBus:
         if not callable(handler):
             refuse("handler", "must be a function (method, params, context)")
         protocol = self._pool_config(pool).protocol
-        return await self._usable("add_worker").add_worker(pool, protocol, handler)
+        return await self._life.usable("add_worker").add_worker(pool, protocol, handler)
 
     def _pool_config(self, pool: str) -> PoolConfig:
         return next(each for each in self._config.pools if each.id == pool)
@@ -518,7 +433,7 @@ class AsyncStdioBus:
             InvalidArgumentError: There is no such pool.
         """
         self._targets.check(pool)
-        return await self._usable("open_client").open_client(pool)
+        return await self._life.usable("open_client").open_client(pool)
 
     # ---- Listening
 
@@ -548,8 +463,7 @@ class AsyncStdioBus:
         if pool is not None:
             self._targets.check(pool)
         subscription = NotificationSubscription(pool, overflow_policy, max_queue, methods)
-        if self._state in (BusState.STOPPING, BusState.STOPPED) or self._forked_from is not None:
-            raise self._unusable("subscribe")
+        self._life.not_over("subscribe")
         self._listeners.subscriptions.append(subscription)
         return subscription
 
@@ -576,8 +490,7 @@ class AsyncStdioBus:
         Raises:
             TransportError: Called from another thread while the loop of the bus runs.
         """
-        if self._live is not None and self._live.loop.is_running() and _current_thread() != self._thread:
-            raise self._wrong_thread("unsubscribe")
+        self._life.on_its_thread("unsubscribe")
         self._listeners.remove(subscription)
 
     def on_message(self, callback: _Line) -> _Line:
@@ -641,26 +554,23 @@ class AsyncStdioBus:
 
     def get_state(self) -> BusState:
         """Where the bus is in its life."""
-        if self._live is not None and self._live.closed is not None:
-            return BusState.STOPPED
-        return self._state
+        return self._life.state
 
     def is_running(self) -> bool:
         """Whether calls are possible."""
-        return self.get_state() is BusState.RUNNING
+        return self._life.state is BusState.RUNNING
 
     def get_stats(self) -> BusStats:
         """The counters; after `stop`, the last ones."""
-        backend = self._backend()
-        if backend is None or self._dispatcher is None:
+        backend, dispatcher = self._life.backend(), self._life.dispatcher
+        if backend is None or dispatcher is None:
             return BusStats()
-        return replace(backend.stats(), late_answers=self._dispatcher.session.late_answers)
+        return replace(backend.stats(), late_answers=dispatcher.session.late_answers)
 
     def get_backend_type(self) -> str:
         """``native``, ``subprocess`` or ``docker``; before `start`, what was asked for."""
-        if self._dispatcher is not None:
-            return self._dispatcher.backend.mode.value
-        return self._mode.value
+        dispatcher = self._life.dispatcher
+        return dispatcher.backend.mode.value if dispatcher is not None else self._mode.value
 
     def get_listen_mode(self) -> ListenMode:
         """How other processes can connect."""
@@ -668,78 +578,18 @@ class AsyncStdioBus:
 
     def get_workers(self) -> list[WorkerInfo]:
         """One entry per worker; empty while nothing runs."""
-        backend = self._backend()
+        backend = self._life.backend()
         return backend.workers() if backend is not None else []
 
     def get_worker_count(self) -> int:
         """Workers whose process runs."""
-        backend = self._backend()
+        backend = self._life.backend()
         return backend.worker_count() if backend is not None else 0
 
     def get_client_count(self) -> int:
         """External clients connected to the listener."""
-        backend = self._backend()
+        backend = self._life.backend()
         return backend.client_count() if backend is not None else 0
-
-    def _backend(self) -> Backend | None:
-        """The backend, once it can be asked.
-
-        Raises:
-            TransportError: Called from another thread while the loop of the bus runs.
-        """
-        dispatcher = self._dispatcher
-        if dispatcher is None or not dispatcher.backend_started:
-            return None
-        if _current_thread() != self._thread and dispatcher.loop.is_running():
-            raise self._wrong_thread("asking for workers or numbers")
-        return dispatcher.backend
-
-    # ---- Why not
-
-    def _usable(self, what: str) -> Dispatcher:
-        dispatcher = self._live
-        if (
-            dispatcher is None
-            or dispatcher.closed is not None
-            or _current_thread() != self._thread
-            or dispatcher.loop.is_closed()
-        ):
-            raise self._unusable(what)
-        return dispatcher
-
-    def _unusable(self, what: str) -> StdioBusError:
-        if self._forked_from is not None:
-            return InvalidStateError(
-                f"{what}: this bus belongs to process {self._forked_from}, from which process {os.getpid()} "
-                "was forked; make a new bus here",
-                {"owner_pid": self._forked_from},
-            )
-        if self._live is None:
-            remedy = {
-                BusState.CREATED: "call start() first, or use it as a context manager",
-                BusState.STARTING: "wait for start() to return",
-            }.get(self._state, "make a new bus")
-            return InvalidStateError(f"{what}: the bus is {self._state.name.lower()}; {remedy}")
-        if self._live.closed is not None:
-            return ended(self._live.closed, what, None)
-        if self._live.loop.is_closed():
-            return InvalidStateError(
-                f"{what}: the event loop that this bus was started on is closed; make a new bus"
-            )
-        return self._wrong_thread(what)
-
-    def _wrong_thread(self, what: str) -> StdioBusError:
-        return TransportError(
-            f"{what} was called on thread {threading.current_thread().name!r}, but the bus runs on thread "
-            f"{self._thread_name!r}; go through loop.call_soon_threadsafe() or "
-            "asyncio.run_coroutine_threadsafe(), or use StdioBus",
-        )
-
-    def _after_fork(self, parent: int) -> None:
-        # One that was never started, or has ended, holds nothing of the parent's.
-        if self._state not in (BusState.CREATED, BusState.STOPPED):
-            self._live = None
-            self._forked_from = parent
 
 
 class _Done:
@@ -747,28 +597,3 @@ class _Done:
 
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()
-
-
-class _Cancel:
-    """Cancels one request; refers to the joint, not to the bus."""
-
-    __slots__ = ("_dispatcher", "_pending")
-
-    def __init__(self, dispatcher: Dispatcher, pending: Pending) -> None:
-        self._dispatcher = dispatcher
-        self._pending = pending
-
-    def __call__(self) -> None:
-        self._dispatcher.cancel(self._pending)
-
-
-_buses: weakref.WeakSet[AsyncStdioBus] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    parent = os.getppid()
-    for bus in tuple(_buses):
-        bus._after_fork(parent)
-
-
-os.register_at_fork(after_in_child=_forked)

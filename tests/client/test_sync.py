@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from stdiobus import InvalidStateError, RemoteError, StdioBus, TimeoutError, TransportError
-from stdiobus.client import sync
+from stdiobus.client import private_loop
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_interrupted_call_is_cancelled(sync_bus, echo, monkeypatch):
         assert echo.held.wait(20)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sync._Call, "result", interrupted)
+    monkeypatch.setattr(private_loop._Call, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sync_bus.request("hold")
     sync_bus.request("m")
@@ -185,7 +185,7 @@ def test_interrupt_before_a_call_is_on_its_way_leaves_nothing(sync_bus, echo, mo
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sync_bus._thread._loop, "call_soon_threadsafe", interrupted)
+    monkeypatch.setattr(sync_bus._loop._thread._loop, "call_soon_threadsafe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sync_bus.request("hold")
     gc.collect()  # a coroutine that was made and never awaited would be reported here
@@ -194,7 +194,7 @@ def test_interrupt_before_a_call_is_on_its_way_leaves_nothing(sync_bus, echo, mo
 
 
 def test_call_that_comes_after_the_last_turn_of_the_loop_is_refused(sync_bus, monkeypatch):
-    thread, caught, on_its_way = sync_bus._thread, [], threading.Event()
+    thread, caught, on_its_way = sync_bus._loop._thread, [], threading.Event()
     loop = thread._loop
     close, schedule = loop.close, loop.call_soon_threadsafe
 
@@ -236,7 +236,7 @@ def test_what_is_registered_is_called_on_the_private_thread(sync_bus, echo):
     sync_bus.on_message(note("message"))
     sync_bus.on_notification(note("notification"))
     sync_bus.on_worker_event(note("event"))
-    sync_bus._call(lambda: (echo.event("own", 9, "ready"), echo.deliver({"method": "tick"})))
+    sync_bus._loop.call(lambda: (echo.event("own", 9, "ready"), echo.deliver({"method": "tick"})))
     three = [calls.get(timeout=20) for _ in range(3)]
     called = {what: (thread, argument) for what, thread, argument in three}
     assert called.keys() == {"message", "notification", "event"}
@@ -252,7 +252,7 @@ def test_handler_may_be_registered_by_decoration(sync_bus, echo):
     def answer(params, _):
         calls.put((params, threading.current_thread().name))
 
-    sync_bus._call(lambda: echo.deliver({"id": "w1", "method": "ask", "params": [1]}))
+    sync_bus._loop.call(lambda: echo.deliver({"id": "w1", "method": "ask", "params": [1]}))
     params, thread = calls.get(timeout=20)
     assert params == [1]
     assert thread not in ("stdiobus", threading.current_thread().name)

@@ -146,7 +146,7 @@ async def test_destroyed_bus_leaves_no_container(make):
 async def test_death_of_the_engines_program_is_told_and_leaves_no_container(make):
     async with make() as bus:
         waiting = asyncio.ensure_future(bus.request("echo", ["x" * 1000] * 1000))
-        os.kill(bus._dispatcher.backend._held.program.pid, signal.SIGKILL)
+        os.kill(bus._life.dispatcher.backend._held.program.pid, signal.SIGKILL)
         with pytest.raises(TransportError, match=r"container stdiobus-.* signal 9"):
             await waiting
 

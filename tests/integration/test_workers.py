@@ -190,7 +190,7 @@ def test_sync_bus_has_the_same():
                 context.chunk(part)
             return {"method": method}
 
-        loop = bus._thread._loop
+        loop = bus._loop._thread._loop
         loop.call_soon_threadsafe(loop.set_debug, True)  # refuses what is not fit for threads
         worker = bus.add_worker("calc", in_a_thread)
         assert bus.request("calc", method="anything") == {"method": "anything", "text": "ab"}
