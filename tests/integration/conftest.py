@@ -94,12 +94,12 @@ def loop_of_the_backend(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 @pytest_asyncio.fixture
 async def make_bus(backend_arguments: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
-    """`await make_bus(pool, pool, ..., limits={...})`: a started bus, stopped after the test."""
+    """`await make_bus(pool, pool, ..., limits={...}, strict=...)`: a started bus, stopped after the test."""
     buses = []
 
-    async def make(*pools: PoolConfig, limits: Any = None, start: bool = True) -> AsyncStdioBus:
+    async def make(*pools: PoolConfig, limits: Any = None, start: bool = True, **more: Any) -> AsyncStdioBus:
         config = BusConfig(pools=list(pools), limits=LimitsConfig(**limits or {}))
-        bus = AsyncStdioBus(config, **backend_arguments)
+        bus = AsyncStdioBus(config, **backend_arguments, **more)
         buses.append(bus)
         if start:
             await bus.start()

@@ -72,8 +72,8 @@ async def test_everything_server_answers_streams_and_is_cancelled(make_bus, ever
         assert [event.data["progress"] for event in events[:-1]] == list(range(1, steps + 1))
         assert "completed" in text(events[-1].data)
 
+    endless = call("trigger-long-running-operation", duration=600, steps=1)
     with pytest.raises(TimeoutError):
-        endless = call("trigger-long-running-operation", duration=600, steps=1)
         await server.request("tools/call", endless, timeout_ms=200)
     await eventually(lambda: not any(worker.in_flight for worker in server.workers()))
 
@@ -235,7 +235,8 @@ async def test_typescript_agent_plays_its_turn_and_asks_each_session_for_permiss
     bus.unsubscribe(updates)
     kinds: dict[str, list] = {}
     async for update in updates:
-        kinds.setdefault(update["params"]["sessionId"], []).append(update["params"]["update"]["sessionUpdate"])
+        params = update["params"]
+        kinds.setdefault(params["sessionId"], []).append(params["update"]["sessionUpdate"])
     turns = ["agent_message_chunk", "tool_call", "tool_call_update", "agent_message_chunk", "tool_call"]
     assert kinds[allowed] == [*turns, "tool_call_update", "agent_message_chunk"]
     assert kinds[refused] == [*turns, "agent_message_chunk"]

@@ -92,8 +92,8 @@ async def test_lines_of_every_spelling_reach_it_clean_and_others_not_at_all(bus,
     answers: asyncio.Queue[dict] = asyncio.Queue()
     bus.on_message(lambda line: answers.put_nowait(json.loads(line)))
     method = "session/n\\u0065w" if profile == "acp" else "\\u0065cho"
-    assert bus.send(' {"method":"%s"\t,  "_ext" : {"a":[]} , "id":"a","jsonrpc":"2.0","pool":"strict" } ' % method)
-    assert bus.send('{"pool":"strict","agentId":"x","jsonrpc":"2.0","method":"%s","id":"b","_ext":{}}\r\n' % method)
+    assert bus.send(f' {{"method":"{method}"\t, "_ext":[{{}}] ,"id" :"a","jsonrpc":"2.0","pool":"strict" }} ')
+    assert bus.send(f'{{"pool":"strict","agentId":"x","jsonrpc":"2.0","method":"{method}","id":"b"}}\r\n')
     refused = (
         *('[{"jsonrpc":"2.0","id":1,"method":"echo"}]', "[]", "42", '"x"', "null", "{", '{"a":1}{"a":2}'),
         '{"jsonrpc":"2.0","id":"c","method":"echo","extra":1}',
@@ -140,12 +140,11 @@ async def test_sessions_options_streams_and_deadlines_of_the_bus_itself(bus, pro
         assert events[-1].data["n"] == n
 
     await asyncio.gather(*(stream(n) for n in range(5)))
+    method, own = "hold", {}
+    if profile == "acp":
+        method, own = "session/prompt", await bus.request("session/new", {"cwd": "/"}, pool="strict")
     with pytest.raises(TimeoutError):
-        if profile == "acp":
-            own = await bus.request("session/new", {"cwd": "/"}, pool="strict")
-            await bus.request("session/prompt", {**own, "prompt": "hold"}, pool="strict", timeout_ms=50)
-        else:
-            await bus.request("hold", {}, pool="strict", timeout_ms=50)
+        await bus.request(method, {**own, "prompt": "hold"}, pool="strict", timeout_ms=50)
     seen = await call("seen")
     assert seen["cancelled"] == (profile != "jsonrpc")
 
