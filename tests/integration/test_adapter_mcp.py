@@ -134,24 +134,6 @@ async def test_question_of_the_server_reaches_the_client_that_called(make_bus, p
         await asyncio.wait_for(host(name), PATIENCE)
 
 
-async def test_closing_from_another_task_raises_no_cancel_scope_error(make_bus, pool):
-    bus = await make_bus(pool("mcp_worker.py", protocol="mcp"))
-    transport = stdiobus_client(bus, "mcp")
-
-    async def enter() -> tuple:
-        return await transport.__aenter__()
-
-    streams = await asyncio.create_task(enter())
-    async with mcp.ClientSession(*streams) as session:
-        await session.initialize()
-        call = await hold(session)
-        await asyncio.create_task(transport.__aexit__(None, None, None))
-        with pytest.raises(mcp.MCPError, match="closed"):
-            await asyncio.wait_for(call, PATIENCE)
-    async with mcp.Client(stdiobus_client(bus, "mcp")) as client:  # and the pool serves on
-        await check_progress(client, "next")
-
-
 async def test_call_whose_worker_dies_ends_with_the_reason_and_the_session_goes_on(make_bus, pool):
     bus = await make_bus(pool("mcp_worker.py", protocol="mcp"))
     async with mcp.Client(stdiobus_client(bus, "mcp")) as client:

@@ -71,12 +71,3 @@ async def test_question_of_the_server_that_nobody_answers_gets_method_not_found(
     bus = await make_bus(pool("mcp_strict_worker.py", protocol="mcp"))
     answer = await bus.request("tools/call", call("ask"), pool="mcp_strict")
     assert answer["error"]["code"] == -32601
-
-
-async def test_first_handshake_result_is_given_to_a_client_that_initializes_itself(make_bus, pool):
-    bus = await make_bus(pool("mcp_strict_worker.py", protocol="mcp"))
-    params = {"protocolVersion": "2025-06-18", "capabilities": {}}
-    own = await bus.request("initialize", params, pool="mcp_strict")
-    assert own["serverInfo"]["name"] == "strict"
-    await bus.notify("notifications/initialized", pool="mcp_strict")
-    assert (await seen(bus))["violations"] == []
