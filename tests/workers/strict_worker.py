@@ -7,16 +7,18 @@ batch, a carriage return, an empty line or half a message, an id that is not an 
 before the handshake, a second one, a progress token that is not its request's id, a cancellation
 of what is not in flight, a session that was not opened here.
 
-Methods: `echo` returns its params; `ask` asks the client for `params.method` with id 0 and returns
-the answer; `stream` sends `params.n` parts in the way of the profile; `hold` tells of itself, in
-the same way, and waits to be cancelled; `seen` tells what came: requests, and how many were
+Methods: `echo` returns its params; `ask` asks the client for `params.method`, with ids from 0 on, and
+returns the answer; `stream` sends `params.n` parts in the way of the profile, together with those
+of other requests where `params.together` of them are to come; `hold` tells of itself, in the same
+way, and waits to be cancelled; `seen` tells its pid and what came: requests, and how many were
 cancelled. In `acp` they are prompts, `params.prompt` being the method, in a session from
-`session/new`.
+`session/new` or `session/fork`; `updates` sends those in `params.updates` there.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -58,7 +60,9 @@ class Worker:
         self.line = b""
         self.awaits = ["initialize", HANDSHAKE[PROFILE]] if PROFILE in HANDSHAKE else []
         self.in_flight: dict[int, Any] = {}  # params by id
-        self.asking: list[int] = []  # requests that wait for an answer of the client; one at a time
+        self.asking: dict[int, int] = {}  # requests that wait for an answer of the client, by its id
+        self.asked = 0
+        self.together: list[int] = []
         self.sessions: set[str] = set()
         self.requests = self.cancelled = 0
 
@@ -76,9 +80,9 @@ class Worker:
         self.check(isinstance(message, dict) and set(message) in FIELDS, "not these fields")
         self.check(message["jsonrpc"] == "2.0", "jsonrpc")
         if "method" not in message:
-            self.check(bool(self.asking) and type(message["id"]) is int and message["id"] == 0, "no question")
-            number = self.asking.pop()
-            self.answer(number, {key: message[key] for key in ("result", "error") if key in message})
+            self.check(type(message["id"]) is int and message["id"] in self.asking, "no question")
+            outcome = {key: message[key] for key in ("result", "error") if key in message}
+            self.answer(self.asking.pop(message["id"]), outcome)
             return
         self.check(isinstance(message["method"], str), "method")
         params = message.get("params", {})
@@ -118,7 +122,9 @@ class Worker:
         if method == "initialize":
             self.answer(number, {"protocolVersion": params["protocolVersion"], "capabilities": {}})
             return
-        if method == "session/new":
+        if method in ("session/new", "session/fork"):
+            if method == "session/fork":
+                self.check(params["sessionId"] in self.sessions, "session")
             session = f"session {len(self.sessions)}"
             self.sessions.add(session)
             self.answer(number, {"sessionId": session})
@@ -129,20 +135,36 @@ class Worker:
         if method == "echo":
             self.answer(number, params if isinstance(params, dict) else {"params": params})
         elif method == "ask":
-            self.asking.append(number)
+            question, self.asked = self.asked, self.asked + 1
+            self.asking[question] = number
             session = {"sessionId": params["sessionId"]} if PROFILE == "acp" else {}
-            send(id=0, method=params["method"], params={**session, "question": "?"})
+            send(id=question, method=params["method"], params={**session, "question": "?"})
         elif method == "stream":
-            for n in range(params["n"]):
-                self.part(number, params, n)
-            self.answer(number, {"n": params["n"]})
+            self.together.append(number)
+            if len(self.together) == params.get("together", 1):
+                self.stream()
         elif method == "hold":
             self.part(number, params, 0)
         elif method == "seen":
-            self.answer(number, {"requests": self.requests, "cancelled": self.cancelled})
+            seen = {"pid": os.getpid(), "requests": self.requests, "cancelled": self.cancelled}
+            self.answer(number, seen)
+        elif method == "updates":
+            for update in params["updates"]:
+                send(method="session/update", params={"sessionId": params["sessionId"], "update": update})
+            self.answer(number, {"stopReason": "end_turn"})
         else:
             del self.in_flight[number]
             send(id=number, error={"code": -32601, "message": method})
+
+    def stream(self) -> None:
+        streams = {number: self.in_flight[number] for number in self.together}
+        self.together.clear()
+        for n in range(max(params["n"] for params in streams.values())):
+            for number, params in streams.items():
+                if n < params["n"]:
+                    self.part(number, params, n)
+        for number, params in streams.items():
+            self.answer(number, {"n": params["n"]})
 
     def part(self, number: int, params: dict, n: int) -> None:
         if PROFILE == "acp":
