@@ -18,13 +18,8 @@ from fastapi.responses import StreamingResponse
 
 from stdiobus import AsyncStdioBus, BusConfig, PoolConfig, RemoteError, StdioBusError
 
-CONFIG = BusConfig(
-    [
-        PoolConfig(
-            "time", sys.executable, ["-m", "mcp_server_time"], protocol="mcp", instances=2, max_queue=100
-        )
-    ]
-)
+SERVER = ["-m", "mcp_server_time"]
+TIME = PoolConfig("time", sys.executable, SERVER, protocol="mcp", instances=2, max_queue=100)
 
 
 @asynccontextmanager
