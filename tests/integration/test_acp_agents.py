@@ -87,7 +87,7 @@ async def test_sessions_of_one_agent_stream_in_turns_without_mixing(make_bus, po
     sessions = [await opened(bus) for _ in range(5)]
     streams = [prompt(bus, session, "stream", n=n, together=5) for n, session in enumerate(sessions, 1)]
     for n, seen in enumerate(await asyncio.gather(*map(parts, streams)), 1):
-        assert seen == [*(str(part) for part in range(n)), {"n": n}]
+        assert seen == [*(str(part) for part in range(n)), {"stopReason": "end_turn", "n": n}]
 
 
 async def test_sessions_that_two_agents_name_alike_are_two(bus):
@@ -99,7 +99,7 @@ async def test_sessions_that_two_agents_name_alike_are_two(bus):
         assert [await pid(bus, session) for session in sessions] == processes
     streams = [prompt(bus, session, "stream", n=n) for n, session in enumerate(sessions, 1)]
     for n, seen in enumerate(await asyncio.gather(*map(parts, streams)), 1):
-        assert seen == [*(str(part) for part in range(n)), {"n": n}]
+        assert seen == [*(str(part) for part in range(n)), {"stopReason": "end_turn", "n": n}]
 
 
 async def test_fork_stays_with_its_session_and_is_one_of_its_own(bus):

@@ -88,7 +88,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_orphans_left_behind(backend, strict, gone, ending):
     command = [sys.executable, "-c", HOST, backend, strict.command, *strict.args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as host:

@@ -132,6 +132,7 @@ def test_toolbox_lists_the_tools_of_servers_that_start_and_calls_one(tmp_path, t
     assert "21:00" in run("mcp_toolbox.py", str(path), "time/convert_time", json.dumps(arguments))
 
 
+@pytest.mark.slow
 def test_chat_asks_for_permission_and_goes_on(node):
     agent = node("@agentclientprotocol/sdk/dist/examples/agent.js", id="agent")
     said = run("acp_chat.py", agent.command, *agent.args, input="change it\n2\n\n")

@@ -199,6 +199,7 @@ async def test_python_agent_streams_each_session_its_own_prompt(make_bus, echo_a
     await eventually(lambda: all(worker.bytes_out > 1000 for worker in bus.get_workers()))  # both worked
 
 
+@pytest.mark.slow
 async def test_typescript_agent_plays_its_turn_and_asks_each_session_for_permission(
     make_bus, node, eventually
 ):

@@ -132,6 +132,8 @@ class Worker:
         if PROFILE == "acp":
             self.check(params.get("sessionId") in self.sessions, "session")
             method = params["prompt"]
+            if isinstance(method, list):  # of blocks, as clients of the package send it
+                method = method[0]["text"]
         if method == "echo":
             self.answer(number, params if isinstance(params, dict) else {"params": params})
         elif method == "ask":
@@ -151,7 +153,7 @@ class Worker:
         elif method == "updates":
             for update in params["updates"]:
                 send(method="session/update", params={"sessionId": params["sessionId"], "update": update})
-            self.answer(number, {"stopReason": "end_turn"})
+            self.answer(number, {})
         else:
             del self.in_flight[number]
             send(id=number, error={"code": -32601, "message": method})
@@ -175,6 +177,8 @@ class Worker:
             send(method="notifications/progress", params=progress)
 
     def answer(self, number: int, result: dict) -> None:
+        if "prompt" in self.in_flight[number]:
+            result = {"stopReason": "end_turn", **result}
         del self.in_flight[number]
         send(id=number, result=result)
 
