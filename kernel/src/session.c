@@ -16,14 +16,15 @@ void sessions_free(sessions_t *sessions) {
     index_free(&sessions->by_target);
 }
 
+#define CACHE_LINE 64
+
 static bool has_id(const session_t *session, const char *id, size_t len) {
     return session->len == len && memcmp(session->id, id, len) == 0;
 }
 
 /* Has what the message will need next fetched from memory while it is still being looked at. */
 static session_t *fetch_ahead(session_t *session) {
-    __builtin_prefetch(session->target);
-    __builtin_prefetch(&session->target->sent);
+    for (size_t at = 0; at < TARGET_FETCH; at += CACHE_LINE) __builtin_prefetch((char *)session->target + at, 1);
     if (session->idle.next) {
         __builtin_prefetch(session->idle.next, 1);
         __builtin_prefetch(session->idle.prev, 1);
@@ -82,11 +83,11 @@ static session_t *bind_named(sessions_t *sessions, client_t *client, target_t *t
         if (!oldest) return NULL;
         sessions_unbind(sessions, list_entry(oldest, session_t, idle));
     }
-    session_t *session = sys_calloc(1, sizeof *session + len);
+    session_t *session = sys_calloc(1, offsetof(session_t, id) + len);
     if (!session) return NULL;
     session->client = client;
     session->target = target;
-    session->len = (uint32_t)len;
+    session->len = (uint16_t)len;
     session->own_len = (uint8_t)own_len;
     memcpy(session->id, id, len);
     uint32_t name_hash;
@@ -123,11 +124,13 @@ session_t *sessions_learn(sessions_t *sessions, client_t *client, target_t *targ
 }
 
 bool sessions_rename(sessions_t *sessions, session_t *session) {
-    session_t before = *session;
+    uint8_t len = session->suffix_len;
+    char before[SESSION_SUFFIX_MAX];
     uint32_t hash;
+    memcpy(before, session->suffix, sizeof before);
     if (!choose_name(sessions, session, false, &hash)) {
-        session->suffix_len = before.suffix_len;
-        memcpy(session->suffix, before.suffix, sizeof session->suffix);
+        session->suffix_len = len;
+        memcpy(session->suffix, before, sizeof before);
         return false;
     }
     index_remove(&sessions->by_target, &session->by_target);
