@@ -13,6 +13,8 @@ from stdiobus import AsyncStdioBus, BusConfig, BusState, PoolConfig, TransportEr
 # The first turns one by one, then further apart, until the call has come to its end.
 TURNS = [*range(10), *(2**n for n in range(4, 18))]
 
+given_up_by_its_task = pytest.mark.asyncio_only("a blocking call has no task that could be cancelled")
+
 MUTE = PoolConfig(id="mute", command="sh", args=["-c", "while read line; do :; done"], protocol="jsonrpc")
 
 
@@ -89,6 +91,7 @@ async def test_call_cancelled_at_any_turn_leaves_a_bus_that_works(make_bus, pool
     await nothing_runs(eventually)
 
 
+@given_up_by_its_task
 async def test_start_cancelled_at_any_turn_leaves_nothing(backend_arguments, pools, eventually):
     for turns in TURNS:
         bus = AsyncStdioBus(BusConfig(pools=pools), **backend_arguments)
@@ -103,6 +106,7 @@ async def test_start_cancelled_at_any_turn_leaves_nothing(backend_arguments, poo
     await nothing_runs(eventually)
 
 
+@given_up_by_its_task
 async def test_stop_cancelled_at_any_turn_leaves_nothing(make_bus, pools, gone, eventually):
     for turns in TURNS:
         bus = await make_bus(*pools)
@@ -148,6 +152,7 @@ for line in sys.stdin:
 """
 
 
+@given_up_by_its_task
 async def test_a_thousand_of_two_thousand_requests_are_cancelled(make_bus, eventually):
     late = PoolConfig(id="late", command=sys.executable, args=["-c", LATE], protocol="mcp", max_queue=4000)
     bus = await make_bus(late)

@@ -200,17 +200,21 @@ async def test_subscriptions_select_methods_and_a_slow_one_disturbs_nobody(make_
     notified = bus.subscribe("echo", methods=["echo/notified"])
     slow = bus.subscribe("echo", max_queue=1)
     strict = bus.subscribe("echo", overflow_policy=OverflowPolicy.CLOSE, max_queue=10)
-    counted = 0
+    counted, a_hundred_more = 0, asyncio.Event()
 
     async def count():
         nonlocal counted
         async for _ in ticks:
             counted += 1
+            if counted % 100 == 0:
+                a_hundred_more.set()
 
     counting = asyncio.ensure_future(count())
     await bus.notify("greet", pool="echo")
     for _ in range(20):  # more than the queue of `ticks` holds, were it not read
         await bus.request("echo", {"emit": 100}, pool="echo")
+        await a_hundred_more.wait()
+        a_hundred_more.clear()
     await bus.request("echo", {"emit": 5}, pool="other")
     for subscription in (ticks, notified, slow):
         bus.unsubscribe(subscription)

@@ -52,6 +52,7 @@ async def test_function_of_this_process_serves_a_pool(make_bus):
     assert successor.worker_id != worker.worker_id
 
 
+@pytest.mark.asyncio_only("a blocking call has no task that could be cancelled")
 async def test_worker_whose_adding_is_cancelled_is_through_with_what_it_got(make_bus, eventually):
     bus = await make_bus(CALC)
     for turns in range(12):
