@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 
 import echo_worker
+from tests.interpreters import PYTHON
 
 # Seconds. Development mode computes twice as long for the same; and the collector of PyPy alone stops
 # a process of this size for 200 to 300 ms.
@@ -236,7 +237,7 @@ def fake_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "images").write_text("image\n")
     engine = home / "docker"
     script = Path(__file__).with_name("fake_engine.py")
-    engine.write_text(f'#!/bin/sh\nFAKE_ENGINE="{home}" exec "{sys.executable}" -SE "{script}" "$@"\n')
+    engine.write_text(f'#!/bin/sh\nFAKE_ENGINE="{home}" exec "{PYTHON}" -SE "{script}" "$@"\n')
     engine.chmod(0o755)
     monkeypatch.delenv("FAKE_ENGINE_MODE", raising=False)
     return engine

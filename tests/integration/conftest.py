@@ -35,6 +35,7 @@ from stdiobus import (
     StdioBus,
 )
 from tests.integration.threaded import ThreadedBus, Threads
+from tests.interpreters import PYTHON
 
 try:
     import uvloop
@@ -71,7 +72,7 @@ def pool() -> Callable[..., PoolConfig]:
 
     def make(script: str, *args: str, **fields: Any) -> PoolConfig:
         fields = {"id": Path(script).stem.replace("_worker", ""), "protocol": "jsonrpc", **fields}
-        return PoolConfig(command=sys.executable, args=["-u", str(WORKERS / script), *args], **fields)
+        return PoolConfig(command=PYTHON, args=["-u", str(WORKERS / script), *args], **fields)
 
     return make
 

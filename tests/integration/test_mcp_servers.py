@@ -64,6 +64,7 @@ async def test_typescript_server_keeps_parallel_calls_and_streams_apart(make_bus
     assert await asyncio.gather(*streams) == [[2] * 2, [3] * 3, [4] * 4]
 
 
+@pytest.mark.parametrize("backend", ["native", "subprocess"])  # it takes seconds to start
 async def test_python_server_converts_a_time_in_twenty_parallel_requests(make_bus, time_server):
     bus = await make_bus(replace(time_server, instances=2))
 
@@ -76,10 +77,10 @@ async def test_python_server_converts_a_time_in_twenty_parallel_requests(make_bu
     assert converted == [f"{(hour + 9) % 24:02}:00" for hour in range(20)]
 
 
-async def test_worker_error_is_a_remote_error_with_its_code(make_bus, time_server):
-    bus = await make_bus(time_server)
+async def test_worker_error_is_a_remote_error_with_its_code(make_bus, pool):
+    bus = await make_bus(pool("mcp_strict_worker.py", protocol="mcp"))
     with pytest.raises(RemoteError) as caught:
-        await bus.request("no/such/method", pool="time")
+        await bus.request("no/such/method", pool="mcp_strict")
     assert caught.value.rpc_code == -32601
 
 

@@ -50,11 +50,9 @@ async def test_answer_arriving_byte_by_byte_is_one_answer(make_bus, pool):
 # ---- number and order ----------------------------------------------------------------------
 
 
-def note_answers(bus):
-    """The numbers of the echo worker's answers, in the order in which they arrive."""
-    answered = []
-    bus.on_message(lambda line: answered.append(json.loads(line)["result"]["params"]["n"]))
-    return answered
+def numbers(answers):
+    """The numbers in the echo worker's answers, which a test collects as they arrive."""
+    return [json.loads(answer)["result"]["params"]["n"] for answer in answers]
 
 
 async def test_ten_thousand_pipelined_requests_on_one_worker_all_get_their_own_answer(
@@ -62,7 +60,8 @@ async def test_ten_thousand_pipelined_requests_on_one_worker_all_get_their_own_a
 ):
     count = 10000 if backend != "sync" else 1000  # there each is a thread
     bus = await make_bus(pool("echo_worker.py"))
-    answered = note_answers(bus)
+    answers = []
+    bus.on_message(answers.append)
 
     async def one(n: int) -> None:
         result = await bus.request("echo", {"n": n}, pool="echo", timeout_ms=60000)
@@ -74,12 +73,13 @@ async def test_ten_thousand_pipelined_requests_on_one_worker_all_get_their_own_a
         if n % 500 == 499:  # or else development mode takes too long over one turn of the loop
             await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    assert answered == list(range(count))
+    assert numbers(answers) == list(range(count))
 
 
 async def test_answers_out_of_order_reach_their_own_requests(make_bus, pool):
     bus = await make_bus(pool("echo_worker.py"))
-    answered = note_answers(bus)
+    answers = []
+    bus.on_message(answers.append)
 
     async def one(n: int, after: int) -> None:
         result = await bus.request("echo", {"n": n, "after": after}, pool="echo")
@@ -87,7 +87,7 @@ async def test_answers_out_of_order_reach_their_own_requests(make_bus, pool):
 
     # Reading 3 releases 1; reading 4 answers 4 and releases the rest, oldest first.
     await asyncio.gather(one(0, 4), one(1, 2), one(2, 2), one(3, 1), one(4, 0))
-    assert answered == [1, 4, 0, 2, 3]
+    assert numbers(answers) == [1, 4, 0, 2, 3]
 
 
 async def test_max_in_flight_holds_requests_back_and_loses_none(make_bus, pool):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 
 import pytest
 
@@ -19,6 +18,7 @@ from stdiobus import (
     TimeoutError,
     TransportError,
 )
+from tests.interpreters import PYTHON
 
 PROMPT = "Never  mix\twhat\nbelongs to others "
 
@@ -129,7 +129,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize(("size", "fits"), [(8 << 10, True), (64 << 10, False)])
 async def test_slow_consumer_does_not_hold_back_another_on_the_same_worker(make_bus, size, fits):
-    worker = PoolConfig(id="uneven", command=sys.executable, args=["-c", UNEVEN])
+    worker = PoolConfig(id="uneven", command=PYTHON, args=["-c", UNEVEN])
     bus = await make_bus(worker, limits={"max_output_queue": 1 << 20})
     slow = bus.stream_request("uneven", {"size": size})
     fast = bus.stream_request("uneven", {"size": 2})
