@@ -112,6 +112,14 @@ def wait_for_exit(pid: int, timeout: float) -> bool:
         os.close(descriptor)
 
 
+def finish_programs(deadline: float) -> None:
+    """Reaps programs of destroyed buses whose loop is gone: else the next start or the exit would."""
+    program = sys.modules.get("stdiobus.backends.program")
+    while program is not None and program._unfinished and time.monotonic() < deadline:
+        program._finish_what_is_due()
+        time.sleep(0.01)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     item.stash[before_test] = {"descriptors": open_descriptors(), "descendants": descendants()}
@@ -125,6 +133,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     result = yield
     before = item.stash[before_test]
     deadline = time.monotonic() + TIME_TO_DIE
+    finish_programs(deadline)
     for pid in descendants().keys() - before["descendants"].keys():
         wait_for_exit(pid, max(0.0, deadline - time.monotonic()))
     left = {pid: command for pid, command in descendants().items() if pid not in before["descendants"]}

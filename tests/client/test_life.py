@@ -241,6 +241,9 @@ async def test_other_threads_are_refused_while_the_bus_starts_and_stops(backend,
         await starting
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*is multi-threaded:DeprecationWarning"
+)  # the child calls next to nothing
 async def test_forked_child_is_refused(bus, config):
     never_started = AsyncStdioBus(config)
     reader, writer = os.pipe()

@@ -13,9 +13,7 @@ from benchmarks.report import Row
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.alone,
-    pytest.mark.skipif(
-        sys.implementation.name != "cpython", reason="two programs in C: no Python runs in them"
-    ),
+    pytest.mark.skipif(sys.implementation.name != "cpython", reason="programs in C: no Python runs in them"),
 ]
 ATTEMPTS = 5  # whatever else the machine does can spoil a comparison, but hardly all
 SCALE_GUARD = 1.5  # the limit is 1.3, and what is measured lies about it (1.26 to 1.35): see scripts/bench

@@ -124,6 +124,9 @@ def said_in_a_forked_child(use):
         return pipe.read()
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*is multi-threaded:DeprecationWarning"
+)  # the child calls next to nothing
 async def test_bus_refuses_to_work_in_a_forked_child(make_bus, pool):
     bus = await make_bus(pool("echo_worker.py"))
     line = '{"jsonrpc":"2.0","method":"greet","pool":"echo"}'

@@ -70,6 +70,7 @@ def test_stop_and_destroy_are_idempotent_and_leave_no_thread(make_bus, pool):
     assert threading.enumerate() == before
 
 
+@pytest.mark.busy_loop
 async def test_bus_is_usable_inside_a_running_loop(pool):
     with StdioBus(BusConfig(pools=[pool("echo_worker.py", id="echo")])) as bus:
         assert bus.request("echo", {"n": 1}, pool="echo")["params"] == {"n": 1}
