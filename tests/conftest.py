@@ -42,7 +42,6 @@ before_test = pytest.StashKey[dict]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: much work, or a long wait")
-    config.addinivalue_line("markers", "alone: measures, so that no other test may run meanwhile")
     config.addinivalue_line("markers", "busy_loop: others than us compute or wait on the loop of the test")
     watch_callbacks()
     logging.getLogger("asyncio").addHandler(Complaints(logging.ERROR))

@@ -38,7 +38,6 @@ asyncio.run(main())
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.parametrize(
     "statement", ["import stdiobus", "from stdiobus import AsyncStdioBus, BusConfig, PoolConfig"]
 )
@@ -79,7 +78,6 @@ def voluntary_switches(pid: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_idle_buses_make_no_wakeups_in_five_seconds(compiled_echo_worker):
     if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
         pytest.skip("no /proc, or one without children")

@@ -12,7 +12,6 @@ from benchmarks.report import Row
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.alone,
     pytest.mark.skipif(sys.implementation.name != "cpython", reason="programs in C: no Python runs in them"),
 ]
 ATTEMPTS = 5  # whatever else the machine does can spoil a comparison, but hardly all

@@ -19,7 +19,6 @@ print(rates["native"] / rates["asyncio"])
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_64_requests_in_flight_are_at_least_as_fast_as_hand_written_asyncio(compiled_echo_worker, root):
     ratios = []
     while len(ratios) < ATTEMPTS and max(ratios, default=0) < 1:

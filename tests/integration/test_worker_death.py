@@ -29,7 +29,6 @@ async def hold(bus, count):
 # ---- death with requests in flight -----------------------------------------------------------
 
 
-@pytest.mark.alone
 async def test_killed_worker_fails_each_request_in_flight_within_100_ms_and_says_why(make_bus, pool):
     bus = await make_bus(pool("echo_worker.py"))
     held, pid = await hold(bus, 10)
