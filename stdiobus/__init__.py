@@ -13,7 +13,7 @@ __version__ = "3.0.0.dev0"
 
 if TYPE_CHECKING:
     from .client.aio import AsyncStdioBus
-    from .client.blocking import SyncEmbeddedWorker, SyncStream, SyncSubscription
+    from .client.blocking import SyncEmbeddedWorker, SyncLogicalClient, SyncStream, SyncSubscription
     from .client.builder import StdioBusBuilder
     from .client.embedded import EmbeddedWorker, WorkerContext
     from .client.handles import PoolHandle, SessionHandle
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "client.aio": ("AsyncStdioBus",),
-    "client.blocking": ("SyncEmbeddedWorker", "SyncStream", "SyncSubscription"),
+    "client.blocking": ("SyncEmbeddedWorker", "SyncLogicalClient", "SyncStream", "SyncSubscription"),
     "client.builder": ("StdioBusBuilder",),
     "client.embedded": ("EmbeddedWorker", "WorkerContext"),
     "client.handles": ("PoolHandle", "SessionHandle"),
@@ -143,6 +143,7 @@ __all__ = [
     "StreamEventType",
     "SubprocessOptions",
     "SyncEmbeddedWorker",
+    "SyncLogicalClient",
     "SyncStream",
     "SyncSubscription",
     "TimeoutError",

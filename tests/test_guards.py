@@ -57,6 +57,14 @@ def test_grandchild():
 async def test_blocking():
     time.sleep(1.5)
 
+@pytest.mark.busy_loop
+async def test_blocking_by_a_callback_of_the_package():
+    def callback():
+        time.sleep(1.5)
+    callback.__module__ = "stdiobus.client.dispatch"
+    asyncio.get_running_loop().call_soon(callback)
+    await asyncio.sleep(0)
+
 def test_absent():
     pytest.skip("the server is not installed")
 """

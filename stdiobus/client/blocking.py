@@ -1,15 +1,17 @@
-"""What `StdioBus` hands out: streams, subscriptions and in-process workers that block their caller.
+"""What `StdioBus` hands out: streams, subscriptions, workers and clients that block their caller.
 
 No logic of their own: each has its counterpart on the loop of the bus and calls it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..messages import StreamEvent
 from .aio import AsyncStdioBus
 from .embedded import EmbeddedWorker
+from .logical import LogicalClient
 from .private_loop import PrivateLoop
 from .streaming import ResponseStream
 from .subscriptions import Notification, NotificationSubscription
@@ -95,3 +97,39 @@ class SyncEmbeddedWorker:
     def close(self) -> None:
         """Takes it out of service; what it is at is finished first.  Idempotent."""
         self._loop.call(self._worker.close)
+
+
+class SyncLogicalClient:
+    """A further client of the bus, see `LogicalClient`; a context manager."""
+
+    def __init__(self, loop: PrivateLoop, client: LogicalClient) -> None:
+        self._loop = loop
+        self._client = client
+
+    @property
+    def pool(self) -> str:
+        """Where its messages go that name no pool."""
+        return self._client.pool
+
+    @property
+    def client_id(self) -> int:
+        """The bus's number for it."""
+        return self._client.client_id
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """See `LogicalClient.send`."""
+        self._loop.run(self._client.send, message)
+
+    def receive(self) -> dict[str, Any] | None:
+        """See `LogicalClient.receive`; blocks its caller."""
+        return self._loop.run(self._client.receive)
+
+    def close(self) -> None:
+        """See `LogicalClient.close`."""
+        self._loop.run(self._client.close)
+
+    def __enter__(self) -> SyncLogicalClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -18,7 +18,7 @@ from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
 from ..errors import UnavailableError
 from ..messages import BusState, BusStats, HelloResult, ListenMode, OverflowPolicy, WorkerInfo
 from .aio import AsyncStdioBus
-from .blocking import SyncEmbeddedWorker, SyncStream, SyncSubscription
+from .blocking import SyncEmbeddedWorker, SyncLogicalClient, SyncStream, SyncSubscription
 from .embedded import WorkerFunction
 from .handlers import Handler
 from .handles import PoolHandle, SessionHandle
@@ -200,6 +200,10 @@ class StdioBus:
         in a thread of a pool, several at a time.
         """
         return SyncEmbeddedWorker(self._loop, self._loop.run(self._bus.add_worker, pool, _off_loop(handler)))
+
+    def open_client(self, pool: str) -> SyncLogicalClient:
+        """See `AsyncStdioBus.open_client`; the calls of the client block."""
+        return SyncLogicalClient(self._loop, self._loop.run(self._bus.open_client, pool))
 
     # ---- Listening
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from stdiobus import BusConfig, PoolConfig
+from tests.interpreters import PYTHON
 
 FAKE = Path(__file__).with_name("fake_stdio_bus.py")
 
@@ -62,7 +62,7 @@ async def sink():
 def program(tmp_path):
     """The path of an executable that runs the fake program."""
     path = tmp_path / "stdio_bus"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{FAKE}" "$@"\n')
     path.chmod(0o755)
     return str(path)
 

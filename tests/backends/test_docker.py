@@ -259,7 +259,7 @@ async def test_destroy_does_not_wait_and_leaves_nothing(make, fake_engine, gone)
     pid = container_pid(fake_engine, name)
     started = time.monotonic()
     bus.destroy()
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 2
     await until(lambda: not containers(fake_engine) and gone(pid, 0))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import queue
 import threading
 
 import pytest
 
-from stdiobus import InvalidStateError, RemoteError, StdioBus, TimeoutError, TransportError
+from stdiobus import AsyncStdioBus, InvalidStateError, RemoteError, StdioBus, TimeoutError, TransportError
 from stdiobus.client import private_loop
 
 
@@ -49,6 +50,21 @@ def echo(backend):
 def sync_bus(echo, config):
     with StdioBus(config) as bus:
         yield bus
+
+
+def test_every_method_of_the_asyncio_client_is_there_with_the_same_arguments():
+    def arguments(kind, name):
+        member = inspect.getattr_static(kind, name)
+        if isinstance(member, property):
+            return "property"
+        return [
+            (each.name, each.kind, each.default) for each in inspect.signature(member).parameters.values()
+        ]
+
+    names = [name for name in vars(AsyncStdioBus) if not name.startswith("_")]
+    assert len(names) > 20
+    for name in ["__init__", *names]:
+        assert arguments(StdioBus, name) == arguments(AsyncStdioBus, name), name
 
 
 def test_calls(sync_bus, echo):

@@ -25,7 +25,17 @@ from typing import Any, Callable
 import pytest
 import pytest_asyncio
 
-from stdiobus import AsyncStdioBus, BusConfig, DockerOptions, LimitsConfig, NativeOptions, PoolConfig
+from stdiobus import (
+    AsyncStdioBus,
+    BusConfig,
+    DockerOptions,
+    LimitsConfig,
+    NativeOptions,
+    PoolConfig,
+    StdioBus,
+)
+from tests.integration.threaded import ThreadedBus, Threads
+from tests.interpreters import PYTHON
 
 try:
     import uvloop
@@ -37,13 +47,14 @@ else:
 ROOT = Path(__file__).parents[2]
 WORKERS = ROOT / "tests" / "workers"
 
-# "native" watches the kernel's descriptor, "native-timer" steps it by a timer; the rows of uvloop
-# run on a loop of that kind.
+# "native" watches the kernel's descriptor, "native-timer" steps it by a timer; the row of uvloop
+# runs on a loop of that kind, and in the row "sync" the bus is a `StdioBus`, called from threads.
 BACKENDS: dict[str, dict[str, Any]] = {
     "native": {"backend": "native"},
     "native-uvloop": {"backend": "native"},
     "native-timer": {"backend": "native", "native": NativeOptions(force_timer=True)},
     "subprocess": {"backend": "subprocess"},
+    "sync": {"backend": "native"},
     # Its engine is a fake, its program and its workers are real: see test_docker.py for the rest.
     "docker": {"backend": "docker"},
 }
@@ -61,13 +72,22 @@ def pool() -> Callable[..., PoolConfig]:
 
     def make(script: str, *args: str, **fields: Any) -> PoolConfig:
         fields = {"id": Path(script).stem.replace("_worker", ""), "protocol": "jsonrpc", **fields}
-        return PoolConfig(command=sys.executable, args=["-u", str(WORKERS / script), *args], **fields)
+        return PoolConfig(command=PYTHON, args=["-u", str(WORKERS / script), *args], **fields)
 
     return make
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "asyncio_only(reason): by its nature not for a `StdioBus`")
+
+
 @pytest.fixture(params=list(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> str:
+    marker = request.node.get_closest_marker("asyncio_only")
+    if request.param == "sync" and marker is not None:
+        pytest.skip(f"not for StdioBus: {marker.args[0]}")
+    if request.param == "sync":
+        request.node.add_marker("busy_loop")  # what is called there may block it
     return request.param
 
 
@@ -93,22 +113,29 @@ def loop_of_the_backend(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 
 @pytest_asyncio.fixture
-async def make_bus(backend_arguments: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
+async def make_bus(backend: str, backend_arguments: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
     """`await make_bus(pool, pool, ..., limits={...}, strict=...)`: a started bus, stopped after the test."""
     buses = []
 
-    async def make(*pools: PoolConfig, limits: Any = None, start: bool = True, **more: Any) -> AsyncStdioBus:
-        config = BusConfig(pools=list(pools), limits=LimitsConfig(**limits or {}))
-        bus = AsyncStdioBus(config, **backend_arguments, **more)
-        buses.append(bus)
-        if start:
-            await bus.start()
-        return bus
+    with Threads() as threads:
 
-    yield make
-    for bus in buses:
-        await bus.stop(5)
-        bus.destroy()
+        async def make(
+            *pools: PoolConfig, limits: Any = None, start: bool = True, **more: Any
+        ) -> AsyncStdioBus:
+            config = BusConfig(pools=list(pools), limits=LimitsConfig(**limits or {}))
+            if backend == "sync":
+                bus: Any = ThreadedBus(StdioBus(config, **backend_arguments, **more), threads)
+            else:
+                bus = AsyncStdioBus(config, **backend_arguments, **more)
+            buses.append(bus)
+            if start:
+                await bus.start()
+            return bus
+
+        yield make
+        for bus in buses:
+            await bus.stop(5)
+            bus.destroy()
 
 
 @pytest.fixture(scope="session")

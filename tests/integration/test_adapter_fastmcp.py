@@ -11,17 +11,15 @@ fastmcp = pytest.importorskip("fastmcp", exc_type=ImportError)
 from stdiobus.adapters.fastmcp import StdioBusTransport  # noqa: E402
 
 pytestmark = pytest.mark.busy_loop
-over_both_backends = pytest.mark.parametrize("backend", ["native", "subprocess"])
 PATIENCE = 30
 
 
 @pytest.fixture
 def backend() -> str:
-    """What a client library sees does not depend on it: one will do, but for the first test."""
+    """What a client library sees does not depend on it: one will do."""
     return "native"
 
 
-@over_both_backends
 @pytest.mark.parametrize("protocol", ["mcp", "mcp-stateless"])
 async def test_clients_share_a_transport_and_see_their_own_answers_and_progress(make_bus, pool, protocol):
     bus = await make_bus(pool("mcp_worker.py", protocol=protocol))

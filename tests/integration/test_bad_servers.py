@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stdiobus import BusConfig, PoolConfig, StdioBus, UnavailableError
+from stdiobus import PoolConfig, UnavailableError
 
 LIMITS = {"max_restarts": 0}
 
@@ -31,7 +31,8 @@ async def check_good(bus):
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 async def test_one_bad_server_of_five_does_not_hold_back_the_other_four(make_bus, pool, good, bad, reason):
-    server = pool("misbehaving_worker.py", *bad, id="bad", protocol="mcp", startup_timeout_sec=1)
+    allowed = 1 if bad == ["mute"] else 30  # the others have something to say before
+    server = pool("misbehaving_worker.py", *bad, id="bad", protocol="mcp", startup_timeout_sec=allowed)
     if bad == ["absent"]:
         server = PoolConfig(id="bad", command="no-such-program-anywhere", protocol="mcp")
     pools = [*good[:2], server, *good[2:]]
@@ -46,12 +47,7 @@ async def test_one_bad_server_of_five_does_not_hold_back_the_other_four(make_bus
     await check_good(bus)
 
 
-async def test_strict_start_fails_for_one_bad_server(make_bus, good):
-    bus = await make_bus(*good, PoolConfig(id="bad", command="no-such-program-anywhere"), start=False)
-    with pytest.raises(UnavailableError, match="no-such-program-anywhere"):
-        await bus.start()
-
-
+@pytest.mark.parametrize("backend", ["native", "subprocess"])
 async def test_start_fails_when_no_server_can_be_started(make_bus):
     pools = [PoolConfig(id=name, command=f"no-such-program-{name}") for name in ("a", "b")]
     bus = await make_bus(*pools, strict=False, start=False)
@@ -68,10 +64,3 @@ async def test_server_that_is_put_right_serves_after_a_restart(make_bus, good, t
     await bus.restart_pool("late")
     assert (await bus.request("echo", {"n": 2}, pool="late"))["params"] == {"n": 2}
     assert not bus.get_failed_pools()
-
-
-@pytest.mark.parametrize("backend", ["native"])
-def test_sync_bus_has_the_same(good, backend):
-    bad = PoolConfig(id="bad", command="no-such-program-anywhere")
-    with StdioBus(BusConfig([*good, bad]), backend=backend, strict=False) as bus:
-        assert "no-such-program-anywhere" in str(bus.get_failed_pools()["bad"])

@@ -21,7 +21,7 @@ import pytest
 
 from stdiobus import PoolConfig, TransportError, UnavailableError
 
-pytestmark = pytest.mark.parametrize("backend", ["native", "subprocess"])
+pytestmark = [pytest.mark.parametrize("backend", ["native", "subprocess"]), pytest.mark.slow]
 PATIENCE = 30
 
 

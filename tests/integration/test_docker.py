@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 
 import pytest
 
@@ -38,10 +39,10 @@ def engine_at(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def podman(folder):
-    """The path of a podman that is content with root in a container, and keeps all it has in the folder."""
+def podman(folder, run):
+    """The path of a podman that is content with root in a container, and keeps all it has in two folders."""
     runtime = "--runtime=runc" if shutil.which("runc") else ""
-    storage = f'--root="{folder}/root" --runroot="{folder}/run" --tmpdir="{folder}/tmp"'
+    storage = f'--root="{folder}/root" --runroot="{run}" --tmpdir="{folder}/tmp"'
     wrapper = folder / "podman"
     flags = f"--storage-driver=vfs --cgroup-manager=cgroupfs {runtime} {storage}"
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("podman")} {flags} "$@"\n')
@@ -50,13 +51,21 @@ def podman(folder):
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory):
+def short_folder():
+    """A folder whose path podman allows for what it has while it runs: of 50 characters at most."""
+    folder = tempfile.mkdtemp()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # some of it may be another user's
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory, short_folder):
     """An engine that can run the image, which it has: docker where its service answers, else podman."""
     folder = tmp_path_factory.mktemp("engine")
     if shutil.which("docker") and engine_at("docker", "version").returncode == 0:
         found = "docker"
     elif shutil.which("podman"):
-        found = podman(folder)
+        found = podman(folder, short_folder)
     else:
         pytest.skip("no container engine: docker does not answer, and there is no podman")
     machine = targets.machine_name(platform.machine(), struct.calcsize("P"))

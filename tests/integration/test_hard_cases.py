@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,13 +23,14 @@ from typing import Any
 import pytest
 
 import targets
+from tests.interpreters import PYTHON
 
 WORKERS = Path(__file__).parents[1] / "workers"
 
 
 def python(script: str, *arguments: str, **fields: Any) -> dict:
     """A pool of one of our Python workers."""
-    command = {"command": sys.executable, "args": ["-u", str(WORKERS / script), *arguments]}
+    command = {"command": PYTHON, "args": ["-u", str(WORKERS / script), *arguments]}
     return {"id": Path(script).stem.replace("_worker", ""), "protocol": "jsonrpc", **command, **fields}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from benchmarks import kernel
 from benchmarks.report import Row
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.implementation.name != "cpython", reason="programs in C: no Python runs in them"),
+]
 ATTEMPTS = 5  # whatever else the machine does can spoil a comparison, but hardly all
 SCALE_GUARD = 1.5  # the limit is 1.3, and what is measured lies about it (1.26 to 1.35): see scripts/bench
 
@@ -29,11 +34,9 @@ def always_over(measure: Callable[[], list[Row]], guard: float = 0) -> dict[str,
     return found
 
 
-@pytest.mark.slow
 def test_500_workers_and_100000_sessions_keep_their_memory_and_nearly_their_speed():
     assert not always_over(lambda: kernel.scale(rounds=31), SCALE_GUARD)
 
 
-@pytest.mark.slow
 def test_the_listener_reaches_half_of_what_bare_pipes_do():
     assert not always_over(lambda: kernel.listener(rounds=5, count=64_000))

@@ -12,7 +12,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Callable
@@ -21,6 +20,7 @@ import pytest
 import pytest_asyncio
 
 from stdiobus import AsyncStdioBus, BusConfig, LimitsConfig, ListenMode, NativeOptions, TransportError
+from tests.interpreters import PYTHON
 
 CLIENTS = 16
 REQUESTS = 16
@@ -223,9 +223,7 @@ def served(root, tmp_path):
     def start(*arguments: str, token: str = "") -> tuple:
         config = tmp_path / "config.json"
         worker = [str(Path(__file__).parents[1] / "workers" / "echo_worker.py")]
-        document = {
-            "pools": [{"id": "echo", "protocol": "jsonrpc", "command": sys.executable, "args": worker}]
-        }
+        document = {"pools": [{"id": "echo", "protocol": "jsonrpc", "command": PYTHON, "args": worker}]}
         config.write_text(json.dumps(document))
         environment = {**os.environ, **({"STDIO_BUS_TOKEN": token} if token else {})}
         command = [str(root / "kernel" / "dist" / "stdio_bus"), "--config", str(config), *arguments]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+
+from tests.interpreters import PYTHON
 
 MIB = 1 << 20
 TOKEN = "open sesame"
@@ -37,7 +38,7 @@ def echoing(serve, compiled_echo_worker) -> Callable[..., Any]:
 
 def misbehaving(*arguments: str) -> dict:
     script = str(WORKERS / "misbehaving_worker.py")
-    return {"id": "odd", "command": sys.executable, "args": ["-u", script, *arguments], "protocol": "jsonrpc"}
+    return {"id": "odd", "command": PYTHON, "args": ["-u", script, *arguments], "protocol": "jsonrpc"}
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ async def test_many_buses_live_in_one_process(make_bus, pool):
     assert len({result["pid"] for result in results}) == 4
 
 
+@pytest.mark.asyncio_only("its loop is in a thread")
 async def test_no_thread_runs_beside_the_loop(make_bus, pool):
     def threads():
         return set(threading.enumerate()), set(os.listdir("/proc/self/task") if LINUX else ())
@@ -87,6 +88,7 @@ async def test_no_thread_runs_beside_the_loop(make_bus, pool):
     assert all(each == before for each in seen)
 
 
+@pytest.mark.asyncio_only("it may be called from any thread")
 async def test_send_from_another_thread_is_refused_with_both_threads_and_the_remedy(make_bus, pool):
     bus = await make_bus(pool("echo_worker.py"))
     caught = []
@@ -122,6 +124,9 @@ def said_in_a_forked_child(use):
         return pipe.read()
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*is multi-threaded:DeprecationWarning"
+)  # the child calls next to nothing
 async def test_bus_refuses_to_work_in_a_forked_child(make_bus, pool):
     bus = await make_bus(pool("echo_worker.py"))
     line = '{"jsonrpc":"2.0","method":"greet","pool":"echo"}'

@@ -54,6 +54,7 @@ async def test_timeout_cancels_the_request_on_the_server(make_bus, pool):
     assert report["violations"] == []
 
 
+@pytest.mark.asyncio_only("a blocking call has no task that could be cancelled")
 async def test_cancelled_task_cancels_the_request_on_the_server(make_bus, pool):
     bus = await make_bus(pool("mcp_strict_worker.py", protocol="mcp"))
     held = asyncio.ensure_future(bus.request("tools/call", call("hold"), pool="mcp_strict"))

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.interpreters import PYTHON
 
 WORKERS = Path(__file__).parents[1] / "workers"
 
@@ -63,7 +64,7 @@ def program(root):
 
 
 def echo(**fields: Any) -> dict:
-    command = {"command": sys.executable, "args": [str(WORKERS / "echo_worker.py")]}
+    command = {"command": PYTHON, "args": [str(WORKERS / "echo_worker.py")]}
     return {"pools": [{"id": "echo", "protocol": "jsonrpc", **command, **fields}]}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 
 import pytest
 
@@ -19,6 +18,7 @@ from stdiobus import (
     TimeoutError,
     TransportError,
 )
+from tests.interpreters import PYTHON
 
 PROMPT = "Never  mix\twhat\nbelongs to others "
 
@@ -129,7 +129,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize(("size", "fits"), [(8 << 10, True), (64 << 10, False)])
 async def test_slow_consumer_does_not_hold_back_another_on_the_same_worker(make_bus, size, fits):
-    worker = PoolConfig(id="uneven", command=sys.executable, args=["-c", UNEVEN])
+    worker = PoolConfig(id="uneven", command=PYTHON, args=["-c", UNEVEN])
     bus = await make_bus(worker, limits={"max_output_queue": 1 << 20})
     slow = bus.stream_request("uneven", {"size": size})
     fast = bus.stream_request("uneven", {"size": 2})
@@ -200,17 +200,21 @@ async def test_subscriptions_select_methods_and_a_slow_one_disturbs_nobody(make_
     notified = bus.subscribe("echo", methods=["echo/notified"])
     slow = bus.subscribe("echo", max_queue=1)
     strict = bus.subscribe("echo", overflow_policy=OverflowPolicy.CLOSE, max_queue=10)
-    counted = 0
+    counted, a_hundred_more = 0, asyncio.Event()
 
     async def count():
         nonlocal counted
         async for _ in ticks:
             counted += 1
+            if counted % 100 == 0:
+                a_hundred_more.set()
 
     counting = asyncio.ensure_future(count())
     await bus.notify("greet", pool="echo")
     for _ in range(20):  # more than the queue of `ticks` holds, were it not read
         await bus.request("echo", {"emit": 100}, pool="echo")
+        await a_hundred_more.wait()
+        a_hundred_more.clear()
     await bus.request("echo", {"emit": 5}, pool="other")
     for subscription in (ticks, notified, slow):
         bus.unsubscribe(subscription)

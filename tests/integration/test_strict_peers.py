@@ -18,6 +18,7 @@ PROFILES = ("jsonrpc", "mcp", "mcp-stateless", "acp")
 pytestmark = [
     pytest.mark.parametrize("backend", ["native", "subprocess"]),
     pytest.mark.parametrize("profile", PROFILES),
+    pytest.mark.slow,
 ]
 PATIENCE = 30
 
