@@ -6,8 +6,6 @@ What a command does is in the file of its name.
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -56,10 +54,12 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         The exit status; what is wrong is on stderr.
+
+    Raises:
+        SystemExit: Nobody reads stdout any more; the status is 1.
     """
     try:
         status = app.main(list(arguments), prog_name="stdiobus", standalone_mode=False)
-        sys.stdout.flush()
         return int(status or Status.DONE)
     except click.ClickException as error:
         error.show()
@@ -69,6 +69,3 @@ def run(arguments: Sequence[str]) -> int:
         return status_of(error)
     except (click.Abort, KeyboardInterrupt):
         return Status.INTERRUPTED
-    except BrokenPipeError:  # whoever read this has seen enough; let nobody write what is left at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Status.DONE

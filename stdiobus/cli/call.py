@@ -31,7 +31,7 @@ def call(
     protocol: str | None,
     workspace: str | None,
 ) -> None:
-    """Starts POOL, sends one request and prints its result as JSON.
+    """Starts POOL, sends one request, prints its result.
 
     JSON is the params, an object or an array; "-" reads it from stdin. No other pool is started.
     """

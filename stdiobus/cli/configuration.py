@@ -57,7 +57,9 @@ class ConfigFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._document = read_document(path)
-        pools = self._document.get("pools") if isinstance(self._document, Mapping) else None
+        if not isinstance(self._document, Mapping):
+            raise self._named(InvalidArgumentError("config: must be an object"))
+        pools = self._document.get("pools")
         self.own = pools is not None and not isinstance(pools, Mapping)  # else a server of that name
 
     @property

@@ -43,7 +43,7 @@ for line in sys.stdin:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> Status:
-    """Says what works here and tests it.
+    """Says what works here, and tests it.
 
     The exit status is 0 when the backend that "auto" chooses, and every other that can be tested here,
     starts a worker and gets its answer.

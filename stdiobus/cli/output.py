@@ -17,7 +17,12 @@ def wants_json(as_json: bool) -> bool:
     Args:
         as_json: What the option says.
     """
-    return as_json or not sys.stdout.isatty()
+    return as_json or not is_terminal()
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at stdout."""
+    return sys.stdout.isatty()
 
 
 def print_json(value: Any) -> None:

@@ -33,10 +33,10 @@ class Inserter:
             if number:
                 self._inside = False
             if not self._inside:
-                text = piece.lstrip(_BLANK)
-                self._inside = bool(text)
-                if text[:1] == b"{":
-                    piece = self._opening + text[1:]
+                piece = piece.lstrip(_BLANK)
+                self._inside = bool(piece)
+                if piece[:1] == b"{":
+                    piece = self._opening + piece[1:]
             done.append(piece)
         return b"\n".join(done)
 

@@ -23,11 +23,11 @@ _OF_ITS_OWN = ("stdiobus", "acp")
 @click.argument("pool")
 @bus_options
 def shim(config: str, pool: str, unix: str | None, tcp: str | None, token_file: str | None) -> None:
-    """Is a stdio server for a host, which shares POOL of a bus that runs.
+    """Stands in for a server: a host's way to a running bus.
 
-    To a host, "stdiobus shim CONFIG POOL" is the server itself. Any number of hosts share the
-    workers of the bus that "stdiobus run CONFIG --listen" has started; each of them stays on one worker.
-    It ends when the host closes its stdin, and with it what the host has under way.
+    To a host, "stdiobus shim CONFIG POOL" is a stdio server like any other. Behind it, all hosts share
+    the workers of POOL on the bus that "stdiobus run CONFIG --listen" has started; each stays on
+    one of them. It ends when the host closes its stdin, and what the host has under way is cancelled.
     """
     file = ConfigFile(config)
     address = find_address(file, unix, tcp)

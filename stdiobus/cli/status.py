@@ -15,7 +15,7 @@ class Status(IntEnum):
 
     Attributes:
         DONE: All is well.
-        FAILED: The worker answered with an error; a self-test failed.
+        FAILED: The worker answered with an error; a self-test failed; nobody reads stdout.
         USAGE: The command line is wrong.
         CONFIG: The configuration is wrong.
         UNAVAILABLE: Nothing could be started, or no bus is there to connect to.

@@ -27,7 +27,7 @@ def tools(
     protocol: str | None,
     workspace: str | None,
 ) -> None:
-    """Starts POOL, of MCP servers, and lists their tools.
+    """Starts POOL and lists the tools of its MCP server.
 
     As JSON they are an array, as the server describes them. No other pool is started.
     """

@@ -129,7 +129,7 @@ def render(name: str, status: Mapping[str, Any], rates: Mapping[str, float]) -> 
         f"{_number(pools, 'pool')}, {ready} of {_number(len(workers), 'worker')} ready",
         f"{_number(status['clients'], 'client')}, {_number(status['sessions'], 'session')}, "
         f"{_number(status['pending'], 'request')} under way",
-        f"messages: {into} in, {out} out; {_number(stats['worker_restarts'], 'restart')}, "
+        f"messages in: {into}, out: {out}; {_number(stats['worker_restarts'], 'restart')}, "
         f"{_number(stats['routing_errors'], 'routing error')}",
     ]
     return Group(Text(name, "bold"), Text("\n".join(counted)), table)
