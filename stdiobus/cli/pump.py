@@ -106,14 +106,14 @@ def pump(source: int, sink: int, connection: socket.socket, fields: bytes, first
 
 
 def _to_bus(source: int, connection: socket.socket, inserter: Inserter, left: threading.Event) -> None:
-    try:
-        while True:
-            block = os.read(source, _BLOCK)
-            if not block:
-                break
+    while True:
+        block = os.read(source, _BLOCK)
+        if not block:
+            break
+        try:
             connection.sendall(inserter.feed(block))
-    except (BrokenPipeError, ConnectionResetError):
-        return  # the bus has gone: the other direction ends, too, and tells
+        except OSError:
+            return  # the bus has gone: the other direction ends, too, and tells
     left.set()
     with contextlib.suppress(OSError):  # it has gone in this moment
         connection.shutdown(socket.SHUT_RDWR)

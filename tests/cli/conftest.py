@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,15 +96,21 @@ def process() -> Callable[..., Outcome]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """`start("run", ...)`: a command that goes on, with pipes; ended after the test."""
+    """`start("run", ...)`: a command that goes on, with pipes; ended after the test, or after a while."""
     running: list[subprocess.Popen] = []
+    timers: list[threading.Timer] = []
 
     def begin(*arguments: str, **popen: Any) -> subprocess.Popen:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         running.append(subprocess.Popen([*COMMAND, *arguments], text=True, bufsize=1, **{**pipes, **popen}))
+        timers.append(threading.Timer(PATIENCE, running[-1].kill))  # so that nobody waits for ever for a line
+        timers[-1].start()
         return running[-1]
 
     yield begin
+    for timer in timers:
+        timer.cancel()
+        timer.join()
     for each in running:
         with each:
             each.kill()
