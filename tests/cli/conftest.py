@@ -144,5 +144,3 @@ def ready(path: str) -> bool:
         return all(each["state"] == "ready" for each in workers)
     finally:
         connection.close()
-
-

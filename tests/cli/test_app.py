@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import stdiobus
+from stdiobus import cli
 from stdiobus.cli.app import COMMANDS
 from stdiobus.cli.status import Status, status_of
 from stdiobus.errors import InvalidArgumentError, RemoteError, TimeoutError, UnavailableError
@@ -50,11 +51,26 @@ def test_unknown_command_is_wrong_usage(command):
 def test_without_the_extra_it_says_what_to_install():
     # -S leaves out what is installed.
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "stdiobus", "doctor"], capture_output=True, text=True, timeout=30, cwd=ROOT
+        [sys.executable, "-S", "-m", "stdiobus", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
     )
     assert done.returncode == Status.NO_EXTRA
     assert 'click and rich, which the extra brings: pip install "stdiobus[cli]"' in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("missing", [(), ("rich",)])
+def test_entry_in_this_process(capsys, monkeypatch, missing):
+    found = cli.importlib.util.find_spec
+    monkeypatch.setattr(
+        cli.importlib.util, "find_spec", lambda name: None if name in missing else found(name)
+    )
+    monkeypatch.setattr(sys, "argv", ["stdiobus", "--version"])
+    assert cli.main() == (Status.NO_EXTRA if missing else 0)
+    assert ("needs rich, which" in capsys.readouterr().err) is bool(missing)
 
 
 def test_nothing_else_imports_the_libraries_of_the_extra():

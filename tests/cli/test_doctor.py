@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
 import stdiobus
+from stdiobus.backends.docker import ENGINES
 from stdiobus.cli import doctor as doctor_module
 from stdiobus.cli.status import Status
 
 
 @pytest.fixture
-def no_engine(monkeypatch):
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+def no_engine(monkeypatch, tmp_path):
+    """None that answers, whatever this machine has."""
+    for name in ENGINES:
+        engine = tmp_path / name
+        engine.write_text("#!/bin/sh\necho not today >&2\nexit 1\n")
+        engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -24,7 +28,10 @@ def test_all_is_well(process):
     report = done.json
     assert (done.status, report["ok"], done.err) == (0, True, "")
     assert report["version"] == stdiobus.__version__
-    assert report["auto"] == {"backend": "native", "why": "the first of native, subprocess, docker that works"}
+    assert report["auto"] == {
+        "backend": "native",
+        "why": "the first of native, subprocess, docker that works",
+    }
     for name in ("native", "subprocess"):
         found = report["backends"][name]
         assert found["available"]

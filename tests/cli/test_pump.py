@@ -29,7 +29,9 @@ def fed(filter_, data, cuts):
     return b"".join(filter_.feed(data[start:end]) for start, end in zip(ends, ends[1:]))
 
 
-@pytest.mark.parametrize(("kind", "given", "expected"), [(Inserter, FROM_HOST, TO_BUS), (Remover, FROM_BUS, TO_HOST)])
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"), [(Inserter, FROM_HOST, TO_BUS), (Remover, FROM_BUS, TO_HOST)]
+)
 def test_every_cut_gives_the_same(kind, given, expected):
     assert fed(kind(FIELDS), given, []) == expected
     for first in range(len(given)):

@@ -41,7 +41,9 @@ def test_hosts_file_becomes_pools_with_its_variables(start, tmp_path, worker):
     server = {"command": "${PYTHON_OF_TEST}", "args": pool["args"]}
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"s": server}}))
-    bus = start("run", str(path), "--log-level", "error", env={**os.environ, "PYTHON_OF_TEST": pool["command"]})
+    bus = start(
+        "run", str(path), "--log-level", "error", env={**os.environ, "PYTHON_OF_TEST": pool["command"]}
+    )
     for number, (method, params) in enumerate((("initialize", {"protocolVersion": "x"}), ("tools/list", {}))):
         say(bus, {"jsonrpc": "2.0", "id": number, "method": method, "params": params, "pool": "s"})
         answer = json.loads(bus.stdout.readline())

@@ -14,7 +14,7 @@ import json, sys
 for line in sys.stdin:
     message = json.loads(line)
     if "id" not in message: continue
-    result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "p", "version": "1"}}
+    result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "", "version": ""}}
     if message["method"] == "tools/list":
         second = (message.get("params") or {}).get("cursor") == "2"
         result = {"tools": [{"name": "two", "description": "[bold]not markup"}]} if second else {

@@ -35,7 +35,9 @@ def test_one_look_on_a_terminal(command, serve, config, worker, terminal, tmp_pa
     done = command("top", "--once", "--unix", str(tmp_path / "bus.sock"))
     assert done.status == 0, done.err
     assert "2 pools, 3 of 3 workers ready\n1 client, 0 sessions, 0 requests under way\n" in done.out
-    assert re.search(r"^ pool +state +worker +pid +in flight +restarts +uptime +in +out", done.out, re.MULTILINE)
+    assert re.search(
+        r"^ pool +state +worker +pid +in flight +restarts +uptime +in +out", done.out, re.MULTILINE
+    )
     rows = re.findall(r"^ (\S*) +ready +(\d) +\d+ +0 +0 +\d+s +0B +0B *$", done.out, re.MULTILINE)
     assert rows == [("a", "1"), ("", "2"), ("[b]", "3")]
     assert command("top", "--json", "--unix", str(tmp_path / "bus.sock")).json["pending"] == 0
@@ -75,10 +77,15 @@ def test_terminal(serve, config, worker, end):
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "20"}
     command = [sys.executable, "-m", "stdiobus", "top", path, "--interval", "0.1"]
     top = subprocess.Popen(
-        command, stdin=process_end, stdout=process_end, stderr=process_end, env=environment, start_new_session=True
+        command,
+        stdin=process_end,
+        stdout=process_end,
+        stderr=process_end,
+        env=environment,
+        start_new_session=True,
     )
     try:
-        read_until(terminal, r"1 of 1 worker ready(.|\s)*messages in: \d+ \(\d+\.\d/s\)")
+        read_until(terminal, r"(?s)1 of 1 worker ready.*messages in: \d+ \(\d+\.\d/s\)")
         if end == "bus":
             bus.kill()
             read_until(terminal, "stdiobus: the bus on .* does not answer")
