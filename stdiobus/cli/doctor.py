@@ -48,7 +48,7 @@ def doctor(as_json: bool) -> Status:
     The exit status is 0 when the backend that "auto" chooses, and every other that can be tested here,
     starts a worker and gets its answer.
     """
-    report = asyncio.run(examine())
+    report = examine()
     if wants_json(as_json):
         print_json(report)
     else:
@@ -56,13 +56,10 @@ def doctor(as_json: bool) -> Status:
     return Status.DONE if report["ok"] else Status.FAILED
 
 
-async def examine() -> dict[str, Any]:
+def examine() -> dict[str, Any]:
     """Everything there is to say, as JSON data."""
-    backends = {"native": _native(), "subprocess": _subprocess(), "docker": await _docker()}
-    for mode in ("native", "subprocess"):
-        if backends[mode]["available"]:
-            backends[mode]["self_test"] = await _self_test(mode)
-    auto = await _auto()
+    backends = {"native": _native(), "subprocess": _subprocess()}
+    auto = asyncio.run(_try(backends))
     tests = [each["self_test"]["ok"] for each in backends.values() if "self_test" in each]
     return {
         "ok": auto["backend"] is not None and all(tests),
@@ -74,6 +71,15 @@ async def examine() -> dict[str, Any]:
         "auto": auto,
         "backends": backends,
     }
+
+
+async def _try(backends: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Adds self-tests and the docker backend to what was found; returns the choice of ``auto``."""
+    for mode, found in backends.items():
+        if found["available"]:
+            found["self_test"] = await _self_test(mode)
+    backends["docker"] = await _docker()
+    return await _auto()
 
 
 def _unavailable(error: StdioBusError) -> dict[str, Any]:
