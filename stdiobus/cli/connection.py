@@ -29,8 +29,8 @@ def bus_options(command: _Command) -> _Command:
             type=click.Path(exists=True, dir_okay=False),
             help="What the bus wants to hear first; else STDIO_BUS_TOKEN, else CONFIG's token.",
         ),
-        click.option("--tcp", metavar="HOST:PORT", help="It listens on this address instead."),
-        click.option("--unix", metavar="PATH", help="It listens on this Unix socket instead."),
+        click.option("--tcp", metavar="HOST:PORT", help="Where it listens, if over TCP."),
+        click.option("--unix", metavar="PATH", help="Where the bus listens, if not beside CONFIG."),
     ):
         command = option(command)
     return command

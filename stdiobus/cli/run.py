@@ -27,7 +27,13 @@ from .configuration import ConfigFile, config_argument, server_options
     metavar="PATH",
     help="What clients must say first; else STDIO_BUS_TOKEN, else CONFIG's token.",
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What is logged on stderr.",
+)
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 @click.option(
     "--instances",

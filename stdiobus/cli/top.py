@@ -30,9 +30,9 @@ _COLOURS = {"ready": "green", "starting": "yellow", "backoff": "yellow", "failed
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Between two looks.",
+    help="How long one look stays.",
 )
-@click.option("--once", is_flag=True, help="One look.")
+@click.option("--once", is_flag=True, help="Look once and end.")
 @json_option
 def top(
     config: str | None,
