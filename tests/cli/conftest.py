@@ -33,6 +33,13 @@ class Outcome(NamedTuple):
         return json.loads(self.out)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A process of the command takes long to start under PyPy, and does there what it does anywhere."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and {"start", "process"} & {*item.fixturenames}:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STDIOBUS_BACKEND", "STDIO_BUS_TOKEN"):

@@ -54,11 +54,11 @@ def test_hosts_file_becomes_pools_with_its_variables(start, tmp_path, worker):
 def test_listener_beside_the_configuration(serve, config, worker, tmp_path):
     bus = serve(config(worker("echo_worker.py")))
     path = tmp_path / "bus.sock"
-    with socket.socket(socket.AF_UNIX) as client:
+    with socket.socket(socket.AF_UNIX) as client, client.makefile() as lines:
         client.settimeout(PATIENCE)
         client.connect(str(path))
         client.sendall(b'{"jsonrpc":"2.0","id":1,"method":"m"}\n')
-        assert json.loads(client.makefile().readline())["result"]["method"] == "m"
+        assert json.loads(lines.readline())["result"]["method"] == "m"
     bus.send_signal(signal.SIGTERM)
     assert bus.wait(PATIENCE) == 0
     assert not path.exists()
@@ -70,10 +70,11 @@ def test_tcp_with_a_token_from_a_file(start, config, worker, tmp_path):
     bus = start("run", path, "--tcp", "127.0.0.1:0", "--token-file", str(tmp_path / "token"))
     port = next(found[1] for line in bus.stderr if (found := re.search(r"listening on port (\d+)", line)))
     for token, welcome in (("wrong", False), ("secret", True)):
-        with socket.create_connection(("127.0.0.1", int(port)), PATIENCE) as client:
+        address = ("127.0.0.1", int(port))
+        with socket.create_connection(address, PATIENCE) as client, client.makefile() as lines:
             hello = {"jsonrpc": "2.0", "id": 1, "method": "stdio_bus/hello", "params": {"token": token}}
             client.sendall(json.dumps(hello).encode() + b"\n")
-            assert ("result" in json.loads(client.makefile().readline())) is welcome
+            assert ("result" in json.loads(lines.readline())) is welcome
 
 
 def test_check(process, config, worker):
