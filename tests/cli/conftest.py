@@ -19,7 +19,7 @@ from stdiobus.cli.connection import Connection, find_address
 from stdiobus.cli.status import NoBusError
 
 WORKERS = Path(__file__).parents[1] / "workers"
-PATIENCE = 30  # seconds for what takes less than one
+PATIENCE = 60  # seconds for what takes about one
 COMMAND = [sys.executable, "-m", "stdiobus"]
 
 
