@@ -42,11 +42,16 @@ def read_pools(
     if isinstance(source, Mapping):
         return _pools(source, protocol, instances, workspace_folder, inputs)
     path = os.fspath(source)
-    document = load_json(_without_comments(_read(path, path)), path)
+    document = read_document(path)
     try:
         return _pools(document, protocol, instances, workspace_folder, inputs)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error.message}", error.details) from error
+
+
+def read_document(path: str) -> Any:
+    """The JSON of a file that may have comments and trailing commas; an error names the file."""
+    return load_json(_without_comments(_read(path, path)), path)
 
 
 def _pools(
@@ -56,7 +61,7 @@ def _pools(
     workspace_folder: str | os.PathLike[str] | None,
     inputs: InputCallback | None,
 ) -> list[PoolConfig]:
-    root, servers = _servers(document)
+    root, servers = find_servers(document)
     folder = os.path.abspath(workspace_folder if workspace_folder is not None else os.curdir)
     variables = _Variables(folder, document.get("inputs"), inputs)
     pools = []
@@ -71,7 +76,7 @@ def _pools(
     return pools
 
 
-def _servers(document: Any) -> tuple[str, Mapping[str, Any]]:
+def find_servers(document: Any) -> tuple[str, Mapping[str, Any]]:
     """The root's name, empty for a bare map of servers, and the servers."""
     if not isinstance(document, Mapping):
         refuse("config", "must be an object")

@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = ("python", "sh", "json", "dockerfile", "")
 # What a page's code needs beyond the package; its server does not exist for the oldest Python.
-NEEDS = {"README.md": "mcp_server_time"}
+NEEDS = {"README.md": "mcp_server_time", "cli.md": "mcp_server_time"}
 
 
 class Block(NamedTuple):
@@ -144,8 +144,9 @@ def check_command(line: str) -> None:
         return
     found = subprocess.run(["sh", "-c", 'command -v "$0"', words[0]], cwd=ROOT, capture_output=True)
     assert found.returncode == 0, f"{words[0]} is no command: {line}"
-    if words[0] == "stdio_bus" or words[0].startswith("scripts/"):
-        run = subprocess.run([words[0], "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    if words[0] in ("stdio_bus", "stdiobus") or words[0].startswith("scripts/"):
+        command = words[:2] if words[0] == "stdiobus" else words[:1]  # each of its commands has options
+        run = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
         options = [word for word in words[1:] if word.startswith("--")]
         assert run.returncode == 0, run.stderr
         assert all(option in run.stdout for option in options), line
