@@ -46,8 +46,8 @@ class KernelHook(BuildHookInterface[Any]):
         target = _target()
         if target is None and os.environ.get("STDIOBUS_TARGET") != targets.UNIVERSAL:
             self.app.display_warning(
-                "stdiobus: this system is not in the table of platforms (scripts/targets.py): what is built has "
-                "no kernel for it, neither a library nor a program, and says so when a bus is started; "
+                "stdiobus: this system is not in the table of platforms (scripts/targets.py): what is built "
+                "has no kernel for it, neither a library nor a program, and says so when a bus is started; "
                 "STDIOBUS_TARGET names a platform to build for, or universal"
             )
         # Kept until the wheel is written; removed with the hook.

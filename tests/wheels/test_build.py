@@ -137,8 +137,10 @@ def test_an_editable_build_has_its_library_in_place(tree, zig_at_hand, host, tmp
 )
 def test_a_system_without_a_kernel_gets_the_universal_wheel_and_is_told(wheel, tmp_path, system, machine):
     program = (
-        f"import platform, sys; platform.system = lambda: {system!r}; platform.machine = lambda: {machine!r}\n"
-        f"from hatchling.cli import hatchling; sys.argv = ['hatchling', *sys.argv[1:]]; sys.exit(hatchling())"
+        f"import platform, sys\n"
+        f"platform.system, platform.machine = lambda: {system!r}, lambda: {machine!r}\n"
+        f"from hatchling.cli import hatchling\n"
+        f"sys.argv = ['hatchling', *sys.argv[1:]]; sys.exit(hatchling())"
     )
     run = [sys.executable, "-c", program, "build", "--target=wheel", f"--directory={tmp_path}"]
     done = subprocess.run(run, cwd=targets.ROOT, env=environment(), capture_output=True, text=True)
