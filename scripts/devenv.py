@@ -23,19 +23,21 @@ class EnvironmentSetupError(Exception):
     """The environment cannot be made; the message says what is missing."""
 
 
-def ensure(interpreter: str = "") -> Path:
+def ensure(interpreter: str = "", extra: str = "") -> Path:
     """Return an environment's Python, making or renewing the environment when needed.
 
     Args:
         interpreter: A command to make the environment of, which gets the extra `test` alone;
             by default it is this Python, with the extra `dev`.
+        extra: The extra to give to this Python instead, in an environment of its own.
 
     Raises:
         EnvironmentSetupError: Something could not be installed or linked.
     """
-    home = targets.CACHE / (f"venv-{Path(interpreter).name}" if interpreter else "venv")
+    suffix = Path(interpreter).name or extra
+    home = targets.CACHE / (f"venv-{suffix}" if suffix else "venv")
     python, stamp = home / "bin/python", home / _STAMP
-    extra = "test" if interpreter else "dev"
+    extra = "test" if interpreter else extra or "dev"
     try:
         wanted = _wanted(interpreter or sys.executable)
         if not python.exists() or not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:

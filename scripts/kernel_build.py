@@ -19,6 +19,10 @@ import zig_tool
 
 _COMPILE_FLAGS = (*targets.LANGUAGE_FLAGS, *targets.WARNING_FLAGS, *targets.RELEASE_FLAGS)
 _ELF_LINK_FLAGS = ("-s", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--gc-sections", "-Wl,--build-id=none")
+# What this processor has no instruction for (dividing 64-bit numbers, say), and its tables for exceptions,
+# would bring in zig's runtime library, and with it a stack protector whose canary is a constant instead of
+# libc's. The kernel divides no such numbers and throws nothing; check_artifacts sees whether it is so.
+_MACHINE_FLAGS = {"armv7l": ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables")}
 _PROGRAM_LINK_FLAGS = {
     "glibc": _ELF_LINK_FLAGS,
     "musl": ("-static", *_ELF_LINK_FLAGS),
@@ -39,7 +43,7 @@ class Recipe:
         self.work = f".cache/kernel/{target.triple}"
         rooms = targets.sources(root, target.os)
         objects = [f"{self.work}/{PurePosixPath(room).stem}.o" for room in rooms]
-        cc = ["cc", "-target", target.zig, *_COMPILE_FLAGS]
+        cc = ["cc", "-target", target.zig, *_COMPILE_FLAGS, *_MACHINE_FLAGS.get(target.machine, ())]
         self.compile = [[*cc, "-fPIC", "-c", room, "-o", out] for room, out in zip(rooms, objects)]
         self.archive_file = f"{self.work}/libstdio_bus.a"
         # D: no time stamps, no owners.

@@ -75,6 +75,8 @@ def _link_with_zig(target: targets.Target, built: Path, cache: Path) -> None:
         )
     cc = ["cc", "-target", target.zig]
     try:
+        # libc alone: zig's own runtime library would have to be compiled first, for many seconds, and the
+        # archives need nothing of it (kernel_build).
         libraries = ["-nostdlib", "-lc"]
         if target.libc == "musl":
             # zig calls its own musl libc.so, a name that no musl system knows. A stand-in
@@ -83,10 +85,6 @@ def _link_with_zig(target: targets.Target, built: Path, cache: Path) -> None:
             soname = f"-Wl,-soname,libc.musl-{target.machine}.so.1"
             zig_tool.run(zig, [*cc, "-shared", "-nostdlib", soname, target.archive, "-o", stub], cache)
             libraries = ["-nostdlib", "-Wl,--no-as-needed", stub]
-        elif target.machine == "armv7l":
-            # This processor divides 64-bit numbers with a function of the compiler's own
-            # library. zig compiles that library first, for ten seconds; the others do without.
-            libraries = []
         if target.libc == "glibc":
             libraries.append("-Wl,-z,defs")
         zig_tool.run(zig, [*cc, *_flags(target, built), *libraries], cache)

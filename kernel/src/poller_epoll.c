@@ -80,8 +80,10 @@ void poller_unwatch_child(poller_t *poller, int handle, pid_t pid) {
 void poller_set_timer(poller_t *poller, int64_t delay_ms) {
     struct itimerspec spec = {0};
     if (delay_ms >= 0) {
-        spec.it_value.tv_sec = delay_ms / 1000;
-        spec.it_value.tv_nsec = delay_ms ? delay_ms % 1000 * 1000000 : 1; /* 0 would disarm */
+        /* Fires early, and is then set anew, if it is due in 50 days: 32 bits can be divided anywhere. */
+        uint32_t delay = delay_ms < UINT32_MAX ? (uint32_t)delay_ms : UINT32_MAX;
+        spec.it_value.tv_sec = delay / 1000;
+        spec.it_value.tv_nsec = delay ? (long)(delay % 1000) * 1000000 : 1; /* 0 would disarm */
     }
     timerfd_settime(poller->timer, 0, &spec, NULL); /* cannot fail with these arguments */
 }

@@ -130,10 +130,11 @@ static bool may_restart(worker_t *worker) {
     uint64_t now = loop_now(worker->shared->loop), window = (uint64_t)limits->restart_window_sec * 1000;
     if (!max) return false;
     if (!worker->crashes && !(worker->crashes = sys_calloc(max, sizeof *worker->crashes))) return false;
-    uint64_t *slot = &worker->crashes[worker->crash_count % max];
+    uint64_t *slot = &worker->crashes[worker->crash_next];
     bool allowed = worker->crash_count < max || now - *slot > window;
     *slot = now;
-    worker->crash_count++;
+    if (++worker->crash_next == max) worker->crash_next = 0;
+    if (worker->crash_count < max) worker->crash_count++;
     return allowed;
 }
 

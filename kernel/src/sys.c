@@ -202,7 +202,7 @@ void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised) {
 uint64_t sys_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)(now.tv_nsec / 1000000);
 }
 
 int sys_kill_group(pid_t leader, int signal) {

@@ -81,7 +81,7 @@ typedef struct worker {
     uint64_t kill_at; /* while stopping: by when it must be gone, in loop time */
     uint64_t started_at, backoff_ms, noise;
     uint64_t *crashes; /* ring of the times of the last max_restarts crashes */
-    uint64_t crash_count;
+    size_t crash_count, crash_next; /* how many are in it; where the next one goes */
     uint64_t restarts;
     const char *closed_pipe; /* "stdout" or "stdin", static */
     char fault[256]; /* why it is dying, "" when it died by itself */

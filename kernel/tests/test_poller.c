@@ -57,6 +57,8 @@ static void test_timer(void) {
     CHECK_INT(poller_wait(poller, events, 4, 0), 0); /* once */
     poller_set_timer(poller, 1);
     CHECK_INT(poller_wait(poller, events, 4, PATIENCE_MS), 1);
+    poller_set_timer(poller, (int64_t)1 << 32); /* may fire early, but not now */
+    CHECK_INT(poller_wait(poller, events, 4, 0), 0);
     poller_set_timer(poller, 0);
     poller_set_timer(poller, -1);
     CHECK_INT(poller_wait(poller, events, 4, 0), 0);
