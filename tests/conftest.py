@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,31 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("asyncio").addHandler(Complaints(logging.ERROR))
     # Or else the first asyncio test finds a loop made for it in passing, which nobody closes.
     asyncio.set_event_loop(None)
+
+
+# ---- what is not there ----------------------------------------------------------------------
+
+# How a test says that a server, an agent or a library is missing where it runs.
+ABSENT = ("could not import", "not installed", "STDIOBUS_TEST_")
+
+
+def demand(report: Any) -> Any:
+    """Where everything is said to be there (STDIOBUS_TEST_COMPLETE), a test that misses it fails."""
+    if report.skipped and os.environ.get("STDIOBUS_TEST_COMPLETE") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if any(words in reason for words in ABSENT):
+            report.outcome, report.longrepr = "failed", f"STDIOBUS_TEST_COMPLETE is set, but: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    return demand((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    return demand((yield))
 
 
 # ---- descriptors and processes ------------------------------------------------------------
@@ -143,14 +169,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     assert not leaked, f"the test left descriptors open: {leaked}"
     assert not complaints, f"asyncio complains: {complaints}"
     excused = "MainThread" if item.get_closest_marker("busy_loop") is not None else None
-    blocked = [what for thread, what in slow_callbacks if thread != excused]
+    blocked = [what for thread, what, of_package in slow_callbacks if of_package or thread != excused]
     assert not blocked, f"callbacks blocked their event loop: {blocked}"
     return result
 
 
 # ---- callbacks that block their loop ------------------------------------------------------
 
-slow_callbacks: list[tuple[str, str]] = []  # the thread, and what it was busy with
+# The thread, what it was busy with, and whether that is a function of the package.
+slow_callbacks: list[tuple[str, str, bool]] = []
 
 
 def watch_callbacks() -> None:
@@ -184,7 +211,9 @@ def watch_callbacks() -> None:
             computed > LONGEST_CALLBACK or (waits and elapsed - computed - hindered > LONGEST_CALLBACK)
         ):
             what = f"{elapsed * 1000:.0f} ms in {handle!r}"
-            slow_callbacks.append((threading.current_thread().name, what))
+            # A step of a task, of whatever library or test, is a callback of asyncio's own.
+            of_package = str(getattr(handle._callback, "__module__", "")).startswith("stdiobus.")
+            slow_callbacks.append((threading.current_thread().name, what, of_package))
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
 

@@ -136,6 +136,13 @@ def test_wrong_field_is_refused_by_its_name_in_the_file(entry, message):
     assert refused_entry(entry).startswith(message)
 
 
+@pytest.mark.parametrize(
+    "entry", [{}, {"type": "stdio"}, {"transport": "stdio"}, {"type": None, "transport": "stdio"}]
+)
+def test_local_program_is_so_by_type_by_transport_or_by_neither(entry):
+    assert one({"command": "s", **entry}) == PoolConfig("files", "s", protocol="mcp")
+
+
 def test_disabled_servers_are_left_out_unread():
     pools = read(
         {

@@ -87,11 +87,11 @@ static void check_suffix(const scan_t *scan, size_t len) {
     scan_t longer, shorter;
     json_span_t name = message_value(scan, FIELD_SESSION_ID);
     message_init(&message, scan, len);
-    message_extend_string(&message, FIELD_SESSION_ID, SUFFIX, sizeof SUFFIX - 1);
+    message_change_ending(&message, FIELD_SESSION_ID, 0, SUFFIX, sizeof SUFFIX - 1);
     scan_edited(&message, &longer);
     HOLDS(message_value(&longer, FIELD_SESSION_ID).len == name.len + sizeof SUFFIX - 1);
     message_init(&message, &longer, len + sizeof SUFFIX - 1);
-    message_shorten_string(&message, FIELD_SESSION_ID, sizeof SUFFIX - 1);
+    message_change_ending(&message, FIELD_SESSION_ID, sizeof SUFFIX - 1, NULL, 0);
     scan_edited(&message, &shorter);
     HOLDS(memcmp(shorter.text, scan->text, len) == 0);
     free((char *)longer.text);

@@ -3,6 +3,10 @@
 
 #include "sys.h"
 
+/* Four, not two: a node that moves passes half as many others, and each one it passes is
+ * written to. */
+#define HEAP_CHILDREN 4
+
 void heap_free(heap_t *heap) {
     sys_free(heap->places);
     *heap = (heap_t){0};
@@ -28,20 +32,28 @@ static void put(heap_t *heap, const heap_place_t *place, size_t index) {
     place->node->slot = index + 1;
 }
 
+static size_t parent(size_t index) {
+    return (index - 1) / HEAP_CHILDREN;
+}
+
+/* The smallest of those below `index`; the count of all when there are none. */
+static size_t first_child(const heap_t *heap, size_t index) {
+    size_t child = HEAP_CHILDREN * index + 1, end = child + HEAP_CHILDREN;
+    if (child >= heap->count) return heap->count;
+    if (end > heap->count) end = heap->count;
+    for (size_t other = child + 1; other < end; other++)
+        if (before(&heap->places[other], &heap->places[child])) child = other;
+    return child;
+}
+
 /* Puts the node at `index`, or where its keys say from there. */
 static void settle(heap_t *heap, heap_node_t *node, size_t index) {
     heap_place_t place = {.key = node->key, .order = node->order, .node = node};
-    while (index > 0 && before(&place, &heap->places[(index - 1) / 2])) {
-        put(heap, &heap->places[(index - 1) / 2], index);
-        index = (index - 1) / 2;
-    }
-    for (;;) {
-        size_t child = 2 * index + 1;
-        if (child >= heap->count) break;
-        if (child + 1 < heap->count && before(&heap->places[child + 1], &heap->places[child])) child++;
+    for (; index > 0 && before(&place, &heap->places[parent(index)]); index = parent(index))
+        put(heap, &heap->places[parent(index)], index);
+    for (size_t child; (child = first_child(heap, index)) < heap->count; index = child) {
         if (!before(&heap->places[child], &place)) break;
         put(heap, &heap->places[child], index);
-        index = child;
     }
     put(heap, &place, index);
 }

@@ -1,5 +1,5 @@
 /*
- * heap.h - an intrusive binary min-heap: O(log n) insert, remove and change of key.
+ * heap.h - an intrusive min-heap: O(log n) insert, remove and change of key.
  *
  * The user embeds a heap_node_t and supplies the order.  Serves the timers (nearest
  * first) and the workers of a pool (fewest requests in flight first).

@@ -22,14 +22,9 @@ void message_replace(message_t *message, scan_field_t field, const char *with, s
     add_edit(message, value->start, value->end, with, len);
 }
 
-void message_extend_string(message_t *message, scan_field_t field, const char *text, size_t len) {
+void message_change_ending(message_t *message, scan_field_t field, size_t cut, const char *text, size_t len) {
     uint32_t quote = message->scan->field[field].end - 1;
-    add_edit(message, quote, quote, text, len);
-}
-
-void message_shorten_string(message_t *message, scan_field_t field, size_t len) {
-    uint32_t quote = message->scan->field[field].end - 1;
-    add_edit(message, quote - (uint32_t)len, quote, NULL, 0);
+    add_edit(message, quote - (uint32_t)cut, quote, text, len);
 }
 
 static bool is_space(char c) {

@@ -35,10 +35,9 @@ void message_init(message_t *message, const scan_t *scan, size_t len);
 
 /* Puts `with` in place of the field's value.  The text is borrowed. */
 void message_replace(message_t *message, scan_field_t field, const char *with, size_t len);
-/* Puts plain ASCII text at the end of the field's value, a string, or cuts `len` bytes off
- * there. */
-void message_extend_string(message_t *message, scan_field_t field, const char *text, size_t len);
-void message_shorten_string(message_t *message, scan_field_t field, size_t len);
+/* Puts text, as it stands in JSON, in place of the last `cut` bytes of the field's value, a
+ * string.  The text is borrowed. */
+void message_change_ending(message_t *message, scan_field_t field, size_t cut, const char *text, size_t len);
 /* Takes top-level members out, those of `fields` that are there, commas included. */
 void message_remove(message_t *message, const scan_field_t *fields, size_t count);
 /* Puts members (`"a":1,"b":2`) in front of the first one. */

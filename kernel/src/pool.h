@@ -28,7 +28,8 @@ typedef struct pool {
     char *failure_stderr;   /* may be NULL */
 } pool_t;
 
-/* The routing side of one worker. */
+/* The routing side of one worker.  What every message needs comes first: of 500 workers
+ * hardly one is in the cache. */
 typedef struct target {
     heap_node_t node; /* in pool->ready; key: requests in flight, order: last use */
     pool_t *pool;
@@ -37,15 +38,18 @@ typedef struct target {
     bool ready;
     bool retiring; /* serves the sessions that are busy on it, and nothing new */
     size_t in_flight;
-    uint64_t accepted; /* bytes given to the worker's queue since its process started */
-    uint64_t written;  /* of those, bytes its pipe has taken */
     list_t sent;       /* pending_t.place: requests out to this worker */
     list_t queue;      /* pending_t.place: messages of sessions bound to it, waiting */
+    list_t due;        /* in router_t.due: may have room for what waits */
+    uint64_t accepted; /* bytes given to the worker's queue since its process started */
+    uint64_t written;  /* of those, bytes its pipe has taken */
     list_t asks;       /* pending_t.place: the worker's own requests, out to clients */
     size_t ask_count;
     list_t sessions;   /* session_t.on_target */
-    list_t due;        /* in router_t.due: may have room for what waits */
 } target_t;
+
+/* From a target on, the bytes of the worker around it that a message needs. */
+#define TARGET_FETCH 448
 
 void pool_init(pool_t *pool, const config_pool_t *config);
 void pool_free(pool_t *pool); /* its queue must be empty */

@@ -15,9 +15,9 @@
  * "Multi Round-Trip Requests" pages say.  There is no handshake, servers ask nothing, and
  * who cancels a request of a subscription may be the server.
  *
- * acp: version 1 of the Agent Client Protocol, as its "Session Setup" and "Prompt Turn"
- * pages say: the agent makes up the names of sessions, and a cancelled prompt still
- * answers.
+ * acp: version 1 of the Agent Client Protocol, as its "Session Setup", "Prompt Turn" and
+ * "Cancellation" pages say: the agent makes up the names of sessions, and a cancelled prompt,
+ * or any other request, still answers.
  */
 static const profile_t PROFILES[] = {
     {.name = "stdiobus", .host_ids = true, .session_field = FIELD_SESSION_ID},
@@ -47,7 +47,8 @@ static const profile_t PROFILES[] = {
         .name = "acp",
         .clean = true,
         .session_field = FIELD_PARAMS_SESSION_ID,
-        .session_makers = {"session/new", "session/load"},
+        .request_cancel_method = "$/cancel_request",
+        .session_makers = {"session/new", "session/load", "session/fork"},
         .prompt_method = "session/prompt",
         .prompt_cancel_method = "session/cancel",
         .handshake_method = "initialize",

@@ -30,9 +30,12 @@ typedef struct profile {
     bool request_states;
     /* The notification that withdraws a request (params.requestId); NULL: there is none. */
     const char *cancel_method;
+    /* The notification, from either side, that asks for an early answer to a request
+     * (params.requestId), which is answered all the same; NULL: there is none. */
+    const char *request_cancel_method;
     /* Requests whose result.sessionId names a session that belongs to whoever asked; ends
      * with NULL. */
-    const char *session_makers[3];
+    const char *session_makers[4];
     /* A request in a session, and the notification (params.sessionId) that makes the worker
      * answer it early; NULL: there is none. */
     const char *prompt_method;

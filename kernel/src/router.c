@@ -216,6 +216,8 @@ static bool route(inbound_t *in) {
     if (profile->clean && !check_clean(in)) return false;
     if (!in->id.text && inbound_is_method(in, profile->cancel_method) && inbound_has(in, FIELD_PARAMS_REQUEST_ID))
         return router_cancel(in, inbound_value(in, FIELD_PARAMS_REQUEST_ID));
+    if (!in->id.text && inbound_is_method(in, profile->request_cancel_method) && inbound_has(in, FIELD_PARAMS_REQUEST_ID))
+        return router_cancel_early(in, inbound_value(in, FIELD_PARAMS_REQUEST_ID));
     if (in->id.text && inbound_is_method(in, profile->refused_method))
         return router_refuse(in, RPC_METHOD_NOT_FOUND, NULL, "pool \"%s\" does not serve %s", in->pool->config->id,
                              profile->refused_method);

@@ -106,15 +106,25 @@ size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]) {
 
 bool router_session_name(const session_t *session, buffer_t *out) {
     char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
-    memcpy(name, session->id, session->len);
-    memcpy(name + session->len, session->suffix, session->suffix_len);
-    return buffer_json_string(out, name, (size_t)session->len + session->suffix_len);
+    size_t stem = session_stem_len(session);
+    memcpy(name, session->id, stem);
+    memcpy(name + stem, session->suffix, session->suffix_len);
+    return buffer_json_string(out, name, stem + session->suffix_len);
+}
+
+void router_swap_ending(message_t *message, scan_field_t field, const char *from, size_t from_len, const char *to,
+                        size_t to_len) {
+    json_span_t name = message_value(message->scan, field);
+    if (name.len < from_len + 2 || memcmp(name.text + name.len - 1 - from_len, from, from_len) != 0)
+        return; /* written with escapes, which nobody does to plain ASCII */
+    message_change_ending(message, field, from_len, to, to_len);
 }
 
 void router_name_session(message_t *message, const profile_t *profile, const session_t *session) {
-    if (!session || !session->suffix_len || !profile_shows_sessions(profile)) return;
-    if (scan_has(message->scan, profile->session_field))
-        message_extend_string(message, profile->session_field, session->suffix, session->suffix_len);
+    if (!session || !session_has_two_names(session) || !profile_shows_sessions(profile)) return;
+    if (!scan_has(message->scan, profile->session_field)) return;
+    const char *own = session->id + session_stem_len(session);
+    router_swap_ending(message, profile->session_field, own, session->own_len, session->suffix, session->suffix_len);
 }
 
 size_t router_state_key(json_span_t state, char out[STATE_KEY_SIZE]) {
@@ -194,7 +204,7 @@ static void send_waiting(router_t *router, pending_t *p, target_t *target, const
     message_t message;
     piece_t pieces[MESSAGE_MAX_PIECES];
     message_init(&message, &scan, p->message_len);
-    if (session && session->suffix_len) {
+    if (session && session_has_two_names(session)) {
         json_scan(p->message, p->message_len, &scan);
         router_name_session(&message, p->pool->config->profile, session);
     }

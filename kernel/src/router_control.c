@@ -70,6 +70,20 @@ bool router_cancel(inbound_t *in, json_span_t id) {
     return false;
 }
 
+bool router_cancel_early(inbound_t *in, json_span_t id) {
+    pending_t *call = pending_of_client(&in->router->pendings, in->client, id.text, id.len);
+    if (!call || !call->sent) return router_cancel(in, id); /* late, or no worker has it */
+    char text[ID_TEXT_SIZE];
+    message_t message;
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    message_init(&message, in->scan, in->len);
+    message_replace(&message, FIELD_PARAMS_REQUEST_ID, text, router_id_text(call->id, text));
+    message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
+    size_t count = message_pieces(&message, pieces);
+    if (!router_to_worker(in->router, call->target, pieces, count)) in->router->routing_errors++;
+    return false;
+}
+
 static json_span_t param(const inbound_t *in, const char *name) {
     const json_span_t none = {"null", 4};
     json_span_t value, params = inbound_has(in, FIELD_PARAMS) ? inbound_value(in, FIELD_PARAMS) : none;

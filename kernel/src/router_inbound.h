@@ -63,6 +63,8 @@ bool router_forward(inbound_t *in);
 bool router_control(inbound_t *in);
 /* The client withdraws a request by its id; the bus makes the answer. */
 bool router_cancel(inbound_t *in, json_span_t id);
+/* The client asks for an early answer to a request by its id; the worker makes it. */
+bool router_cancel_early(inbound_t *in, json_span_t id);
 /* Ends a call that its client does not wait for any more; the worker is told where its
  * profile has a word for that. */
 void router_withdraw(router_t *router, pending_t *call);

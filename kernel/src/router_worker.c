@@ -98,15 +98,14 @@ static session_t *named_session(const router_t *router, const target_t *target, 
 
 /* Gives a session back the name its client knows. */
 static void restore_session(const session_t *session, message_t *message, scan_field_t field) {
-    if (!session || !session->suffix_len) return;
-    json_span_t name = message_value(message->scan, field);
-    const char *end = name.text + name.len - 1 - session->suffix_len;
-    if (memcmp(end, session->suffix, session->suffix_len) == 0) /* not written with escapes */
-        message_shorten_string(message, field, session->suffix_len);
+    if (!session || !session_has_two_names(session)) return;
+    const char *own = session->id + session_stem_len(session);
+    router_swap_ending(message, field, session->suffix, session->suffix_len, own, session->own_len);
 }
 
 /* The worker's answer names a session: from now on it is that of the client who asked, and
- * whoever has claimed the name before goes by another on this worker. */
+ * whoever has claimed the name before goes by another on this worker.  A client that has one
+ * of this name on another worker gets another name for it. */
 static void learn_session(router_t *router, const pending_t *call, const scan_t *scan, message_t *answer) {
     json_span_t value = message_value(scan, FIELD_RESULT_SESSION_ID);
     if (!call->makes_session || !scan_has(scan, FIELD_RESULT_SESSION_ID) || *value.text != '"') return;
@@ -115,10 +114,12 @@ static void learn_session(router_t *router, const pending_t *call, const scan_t 
         restore_session(known, answer, FIELD_RESULT_SESSION_ID);
         return;
     }
-    char id[SESSION_ID_MAX + 2];
-    bool ok = value.len > 2 && value.len <= sizeof id && (!known || sessions_rename(&router->sessions, known)) &&
-              sessions_bind(&router->sessions, call->client, call->target, id, json_string_decode(value, id));
-    if (!ok) router->routing_errors++;
+    char name[SESSION_ID_MAX + 2];
+    session_t *learned = NULL;
+    if (value.len > 2 && value.len <= sizeof name && (!known || sessions_rename(&router->sessions, known)))
+        learned = sessions_learn(&router->sessions, call->client, call->target, name, json_string_decode(value, name));
+    if (!learned) router->routing_errors++;
+    restore_session(learned, answer, FIELD_RESULT_SESSION_ID);
 }
 
 static client_t *session_owner(const router_t *router, const target_t *target, const scan_t *scan) {
@@ -272,8 +273,8 @@ static void end_subscription(router_t *router, target_t *target, const scan_t *s
     router_dispatch_target(router, target);
 }
 
-/* The worker withdraws a request of its own. */
-static void take_cancel(router_t *router, target_t *target, const scan_t *scan, size_t len) {
+/* The worker withdraws a request of its own; or, unless that `ends` it, asks for an early answer. */
+static void take_cancel(router_t *router, target_t *target, const scan_t *scan, size_t len, bool ends) {
     json_span_t id = message_value(scan, FIELD_PARAMS_REQUEST_ID);
     for (list_t *link = list_first(&target->asks); link; link = list_next(&target->asks, link)) {
         pending_t *ask = list_entry(link, pending_t, place);
@@ -283,6 +284,7 @@ static void take_cancel(router_t *router, target_t *target, const scan_t *scan, 
         message_init(&message, scan, len);
         message_replace(&message, FIELD_PARAMS_REQUEST_ID, id_text, router_id_text(ask->id, id_text));
         deliver(router, ask->client, target, &message);
+        if (!ends) return;
         target->ask_count--;
         pending_release(&router->pendings, ask);
         return;
@@ -310,17 +312,24 @@ static void broadcast(router_t *router, target_t *target, const message_t *messa
     }
 }
 
+static bool is_cancel(const scan_t *scan, const char *method) {
+    return method && scan_has(scan, FIELD_PARAMS_REQUEST_ID) &&
+           json_string_equals(message_value(scan, FIELD_METHOD), method, strlen(method));
+}
+
 static void take_notification(router_t *router, target_t *target, const scan_t *scan, size_t len) {
     const profile_t *profile = target->pool->config->profile;
-    json_span_t method = message_value(scan, FIELD_METHOD);
     if (profile->progress_tokens && scan_has(scan, FIELD_PARAMS_PROGRESS_TOKEN)) {
         take_progress(router, target, scan, len);
         return;
     }
-    if (profile->cancel_method && scan_has(scan, FIELD_PARAMS_REQUEST_ID) &&
-        json_string_equals(method, profile->cancel_method, strlen(profile->cancel_method))) {
+    if (is_cancel(scan, profile->cancel_method)) {
         if (profile->subscriptions) end_subscription(router, target, scan, len);
-        else take_cancel(router, target, scan, len);
+        else take_cancel(router, target, scan, len, true);
+        return;
+    }
+    if (is_cancel(scan, profile->request_cancel_method)) {
+        take_cancel(router, target, scan, len, false);
         return;
     }
     if (profile->subscriptions && scan_has(scan, FIELD_META_SUBSCRIPTION_ID)) {

@@ -3,6 +3,9 @@
  *
  * Two clients may give their sessions the same name.  On a worker that sees names, the
  * second one's gets a suffix there, so that neither reaches the other's conversation.
+ *
+ * Two workers that name sessions may give theirs the same name.  For a client that has both,
+ * the second one's gets a suffix, so that it reaches either.
  */
 #ifndef STDIO_BUS_SESSION_H
 #define STDIO_BUS_SESSION_H
@@ -15,21 +18,35 @@
 #define SESSION_ID_MAX 1024
 #define SESSION_SUFFIX_MAX 16
 
-/* What every message needs comes first: of 100,000 sessions hardly one is in the cache. */
+/* What every message needs stands together, at the end: of 100,000 sessions hardly one is in
+ * the cache. */
 typedef struct session {
-    index_link_t by_client; /* (client, id) */
-    client_t *client;
-    target_t *target; /* its pool is the session's pool */
-    list_t idle; /* in sessions_t.idle while nothing is in flight */
-    uint32_t in_flight;
-    uint32_t len;
     index_link_t by_target; /* (worker id, id and suffix) */
     list_t of_client;
     list_t on_target;
+    char suffix[SESSION_SUFFIX_MAX];
+    list_t idle; /* in sessions_t.idle while nothing is in flight */
+    index_link_t by_client; /* (client, id) */
+    client_t *client;
+    target_t *target; /* its pool is the session's pool */
+    uint32_t in_flight;
+    uint16_t len;
+    /* Its name on the worker is the id without its last `own_len` bytes, which are the
+     * client's alone, and with the suffix behind it.  Both are plain ASCII. */
+    uint8_t own_len;
     uint8_t suffix_len;
-    char suffix[SESSION_SUFFIX_MAX]; /* behind the id, where a worker sees it; plain ASCII */
-    char id[];                       /* decoded, not terminated */
+    char id[]; /* decoded, not terminated */
 } session_t;
+
+/* What the id and the name on the worker have in common is the beginning, of this length. */
+static inline size_t session_stem_len(const session_t *session) {
+    return session->len - session->own_len;
+}
+
+/* Whether the worker knows it by another name than the client. */
+static inline bool session_has_two_names(const session_t *session) {
+    return session->own_len || session->suffix_len;
+}
 
 typedef struct sessions {
     index_t by_client;
@@ -52,6 +69,8 @@ session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, 
 /* Binds a new session; beyond the maximum the least recently used idle one is
  * forgotten.  NULL: all are busy, or no memory. */
 session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len);
+/* The same for one that the worker has made and named, and nobody else has on it. */
+session_t *sessions_learn(sessions_t *sessions, client_t *client, target_t *target, const char *name, size_t len);
 /* Gives the session another name on its worker, so that the present one is free.  False:
  * there is none. */
 bool sessions_rename(sessions_t *sessions, session_t *session);

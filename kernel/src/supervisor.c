@@ -430,6 +430,7 @@ void supervisor_free(supervisor_t *supervisor) {
     if (supervisor->shared.loop) loop_timer_stop(supervisor->shared.loop, &supervisor->drain_timer);
     sys_free(supervisor->workers);
     sys_free(supervisor->shared.scratch);
+    buffer_free(&supervisor->shared.spare);
 }
 
 void supervisor_start(supervisor_t *supervisor) {

@@ -11,6 +11,8 @@
 /* After an exit, at most this much is read of what a pipe still holds. */
 #define DRAIN_ROUNDS 64
 
+_Static_assert(offsetof(worker_t, supervisor) <= TARGET_FETCH, "what every message needs is fetched ahead");
+
 static void on_writable(watch_t *watch, unsigned events);
 static void on_readable(watch_t *watch, unsigned events);
 static void on_stderr(watch_t *watch, unsigned events);
@@ -80,9 +82,25 @@ void worker_detach(worker_t *worker) {
     worker->pid = 0;
 }
 
+/* Of many workers only a few have something to write at a time: memory goes from the one to
+ * the next, still in the cache. */
+static void move_memory(buffer_t *from, buffer_t *to) {
+    to->data = from->data;
+    to->cap = from->cap;
+    from->data = NULL;
+    from->cap = 0;
+}
+
+static void give_back_memory(worker_t *worker) {
+    buffer_t *spare = &worker->shared->spare;
+    if (spare->data) buffer_free(&worker->outbox);
+    else move_memory(&worker->outbox, spare);
+}
+
 bool worker_queue(worker_t *worker, const piece_t *pieces, size_t count) {
-    if (worker->in.fd < 0 || worker->close_after_flush || !message_append_line(&worker->outbox, pieces, count))
-        return false;
+    if (worker->in.fd < 0 || worker->close_after_flush) return false;
+    if (!worker->outbox.data) move_memory(&worker->shared->spare, &worker->outbox);
+    if (!message_append_line(&worker->outbox, pieces, count)) return false;
     if (!worker->dirty.next && !worker->in.events) list_append(&worker->shared->dirty, &worker->dirty);
     return true;
 }
@@ -101,6 +119,7 @@ bool worker_flush(worker_t *worker) {
         worker->bytes_in += (uint64_t)n;
         buffer_consume(&worker->outbox, (size_t)n);
     }
+    give_back_memory(worker);
     loop_watch(worker->shared->loop, &worker->in, 0);
     if (worker->close_after_flush) close_pipe(worker, &worker->in);
     return true;

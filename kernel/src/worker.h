@@ -34,6 +34,7 @@ typedef struct worker_shared {
     loop_t *loop;
     worker_ops_t ops;
     char *scratch; /* one read buffer for all */
+    buffer_t spare; /* the memory of the outbox emptied last, for the next that is filled */
     list_t dirty;  /* worker_t.dirty: have bytes to write */
 } worker_shared_t;
 
@@ -53,30 +54,35 @@ typedef enum worker_state {
 
 typedef struct worker {
     target_t target;
+    /* What every message needs, together; see target_t. */
     worker_shared_t *shared;
-    void *supervisor;
     worker_state_t state;
-    pid_t pid; /* 0: no process */
+    bool attached; /* embedded without descriptors: its lines come and go as messages of the host client */
+    bool paused;
+    bool close_after_flush;
+    bool watched_child; /* exits are reported; otherwise end-of-file and `reap` serve */
+    list_t dirty;
+    watch_t in, out; /* fd -1: closed */
+    buffer_t outbox; /* without memory while it is empty */
+    line_reader_t lines;
+    uint64_t bytes_in, bytes_out;
+    void *supervisor;
+    /* What only its life is made of. */
     bool embedded;    /* lives inside the host: descriptors and no process */
-    bool attached;    /* embedded without descriptors: its lines come and go as messages of the host client */
     bool leaving;     /* retired: freed once it has ended */
     bool outdated;    /* to be replaced by a rolling restart */
     int32_t replaces; /* the worker that is retired when this one is ready; 0: none */
-    uint64_t kill_at; /* while stopping: by when it must be gone, in loop time */
-    watch_t in, out, err, child; /* fd -1: closed */
-    bool watched_child; /* exits are reported; otherwise end-of-file and `reap` serve */
-    bool paused;
-    bool close_after_flush;
-    buffer_t outbox;
-    line_reader_t lines, err_lines;
+    pid_t pid;        /* 0: no process */
+    watch_t err, child;
+    line_reader_t err_lines;
     tail_t tail;
-    list_t dirty;
     loop_timer_t timer; /* what it means depends on the state */
     loop_timer_t reap;
+    uint64_t kill_at; /* while stopping: by when it must be gone, in loop time */
     uint64_t started_at, backoff_ms, noise;
     uint64_t *crashes; /* ring of the times of the last max_restarts crashes */
     uint64_t crash_count;
-    uint64_t restarts, bytes_in, bytes_out;
+    uint64_t restarts;
     const char *closed_pipe; /* "stdout" or "stdin", static */
     char fault[256]; /* why it is dying, "" when it died by itself */
 } worker_t;

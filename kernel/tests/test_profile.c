@@ -34,6 +34,8 @@ int main(void) {
     CHECK(acp->clean && !acp->host_ids && !acp->put_back && !acp->progress_tokens && !acp->cancel_method);
     CHECK_INT(acp->session_field, FIELD_PARAMS_SESSION_ID);
     CHECK_STR(acp->prompt_cancel_method, "session/cancel");
+    CHECK_STR(acp->request_cancel_method, "$/cancel_request");
+    CHECK(!own->request_cancel_method && !mcp->request_cancel_method);
     CHECK_STR(acp->handshake_method, "initialize");
     CHECK(!acp->handshake_notification);
     check_json_object(acp->handshake_params);

@@ -308,6 +308,107 @@ static void test_agent_asks(void) {
     bench_close();
 }
 
+/* Agents that number their sessions alike: the client tells them apart. */
+static void test_same_name_on_two_workers(void) {
+    open_ready(ACP, 2, 2);
+    make_session(0, 1, "s1");
+    bench_send(0, "{'jsonrpc':'2.0','id':'new','method':'session/new','params':{'cwd':'/'}}");
+    long long id = WORKER_GETS(2, "{'jsonrpc':'2.0','id':#,'method':'session/new','params':{'cwd':'/'}}");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{'sessionId':'s1'}}", id));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','id':'new','result':{'sessionId':'s1@2'}}");
+    send_prompt(0, 1, "s1");
+    prompt_on(1, "s1");
+    send_prompt(0, 2, "s1@2");
+    id = prompt_on(2, "s1");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'s1'}}"));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'s1@2'}}");
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'s1'}}"));
+    CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'s1'}}");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':0,'method':'fs/read_text_file','params':{'sessionId':'s1'}}"));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','id':#,'method':'fs/read_text_file','params':{'sessionId':'s1@2'}}");
+    bench_send(0, "{'jsonrpc':'2.0','method':'stdio_bus/cancel','params':{'id':2}}");
+    WORKER_GETS(2, "{'jsonrpc':'2.0','method':'session/cancel','params':{'sessionId':'s1'}}");
+    CLIENT_GETS_ERROR(0, 2, "2", "'p'", RPC_CANCELLED, false);
+
+    /* One that another client has claimed on the same worker: both names differ. */
+    send_prompt(1, 1, "s2");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{}}", id));
+    int claimed_on = bench.targets[1].in_flight > bench.targets[2].in_flight ? 1 : 2;
+    prompt_on(claimed_on, "s2");
+    CHECK_INT(bench.router.sessions.count, 3);
+    bench_lost(2); /* then the name is free again */
+    bench_close();
+}
+
+/* What waits for its worker goes by the name there, too. */
+static void test_same_name_and_queue(void) {
+    open_ready("{'pools':[{'id':'p','command':'c','protocol':'acp','instances':2,'max_in_flight':1}]}", 1, 2);
+    make_session(0, 1, "s1");
+    bench_send(0, "{'jsonrpc':'2.0','id':'new','method':'session/new'}");
+    long long id = WORKER_GETS(2, "{'jsonrpc':'2.0','id':#,'method':'session/new'}");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{'sessionId':'s1','modes':null}}", id));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','id':'new','result':{'sessionId':'s1@2','modes':null}}");
+    send_prompt(0, 1, "s1@2");
+    send_prompt(0, 2, "s1@2");
+    id = prompt_on(2, "s1");
+    QUIET();
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{}}", id));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','id':1,'result':{}}");
+    prompt_on(2, "s1");
+    bench_close();
+}
+
+static void test_fork(void) {
+    open_ready(ACP, 2, 2);
+    make_session(0, 1, "a");
+    for (int n = 1; n < 3; n++) { /* to the session's worker, whoever has less to do */
+        bench_send(0, "{'jsonrpc':'2.0','id':1,'method':'session/fork','params':{'sessionId':'a','cwd':'/'}}");
+        long long id = WORKER_GETS(1, "{'jsonrpc':'2.0','id':#,'method':'session/fork','params':{'sessionId':'a','cwd':'/'}}");
+        CHECK(bench_reply(1, "{'jsonrpc':'2.0','id':%lld,'result':{'sessionId':'fork %d'}}", id, n));
+        CHECK(bench_for_client(0, 1) != NULL);
+    }
+    send_prompt(0, 1, "fork 1");
+    prompt_on(1, "fork 1");
+    send_prompt(0, 2, "fork 2");
+    prompt_on(1, "fork 2");
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'fork 1'}}"));
+    CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'fork 1'}}");
+    QUIET();
+    bench_close();
+}
+
+/* Either side asks for an early answer, by its own id; the answer comes all the same. */
+static void test_cancel_request(void) {
+    open_ready(ONE_AT_A_TIME, 2, 1);
+    make_session(0, 1, "a");
+    send_prompt(0, 7, "a");
+    long long id = prompt_on(1, "a");
+    bench_send(1, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':7}}"); /* not its own */
+    bench_send(0, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':'7'}}"); /* nor is this */
+    CHECK_INT(bench.router.routing_errors, 2);
+    QUIET();
+    bench_send(0, "{'jsonrpc':'2.0','method':'$/cancel_request','pool':'p','params':{'requestId':7,'_meta':{}}}");
+    char expected[160];
+    snprintf(expected, sizeof expected, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':%lld,'_meta':{}}}", id);
+    WORKER_GETS(1, expected);
+    send_prompt(0, 8, "a"); /* one that waits has no other answer than the bus's */
+    bench_send(0, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':8}}");
+    CLIENT_GETS_ERROR(0, 0, "8", "'p'", RPC_CANCELLED, true);
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','id':0,'method':'fs/read_text_file','params':{'sessionId':'a'}}"));
+    long long ask = CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','id':#,'method':'fs/read_text_file','params':{'sessionId':'a'}}");
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':0}}"));
+    snprintf(expected, sizeof expected, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':%lld}}", ask);
+    CLIENT_GETS(0, 1, expected);
+    bench_send(0, "{'jsonrpc':'2.0','id':%lld,'error':{'code':-32800,'message':'cancelled'}}", ask);
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':0,'error':{'code':-32800,'message':'cancelled'}}");
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','method':'$/cancel_request','params':{'requestId':0}}")); /* late */
+    QUIET();
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','id':%lld,'error':{'code':-32800,'message':'cancelled'}}", id));
+    CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','id':7,'error':{'code':-32800,'message':'cancelled'}}");
+    CHECK_INT(bench.router.routing_errors, 3);
+    bench_close();
+}
+
 int main(void) {
     fake_sys_begin();
     test_handshake();
@@ -320,6 +421,10 @@ int main(void) {
     test_client_cancels();
     test_cancel_and_queue();
     test_agent_asks();
+    test_same_name_on_two_workers();
+    test_same_name_and_queue();
+    test_fork();
+    test_cancel_request();
     fake_sys_end();
     return check_result();
 }

@@ -75,6 +75,29 @@ static void test_rename(void) {
     unbind_all();
 }
 
+/* What workers name alike, a client that has both does not. */
+static void test_learn(void) {
+    session_t *a = bind(0, 0, "s"), *b = sessions_learn(&sessions, &clients[0], &targets[1], "s", 1);
+    REQUIRE(a && b);
+    CHECK(find(0, 0, "s") == a && find(0, 0, "s@2") == b);
+    CHECK(find_on(0, "s") == a && find_on(1, "s") == b);
+    CHECK(find_on(1, "s@2") == NULL);
+    CHECK(sessions_rename(&sessions, b)); /* the other way round, at the same time */
+    CHECK(find_on(1, "s") == NULL);
+    CHECK(find_on(1, "s~0") == b && find(0, 0, "s@2") == b);
+    session_t *c = sessions_learn(&sessions, &clients[0], &targets[1], "s", 1);
+    CHECK(c && find(0, 0, "s@2@") == c && find_on(1, "s") == c);
+    CHECK(sessions_rename(&sessions, c));
+    CHECK(sessions_learn(&sessions, &clients[0], &targets[1], "s", 1) == NULL); /* all are taken */
+    unbind_all();
+    char longest[SESSION_ID_MAX];
+    memset(longest, 's', sizeof longest);
+    CHECK(sessions_learn(&sessions, &clients[0], &targets[0], longest, sizeof longest) != NULL);
+    CHECK(sessions_learn(&sessions, &clients[0], &targets[1], longest, sizeof longest) == NULL);
+    CHECK(sessions_learn(&sessions, &clients[0], &targets[2], longest, sizeof longest) != NULL); /* another pool */
+    unbind_all();
+}
+
 static void test_least_recently_used(void) {
     session_t *a = bind(0, 0, "a");
     bind(0, 0, "b");
@@ -138,6 +161,7 @@ int main(void) {
     sessions_init(&sessions, 4);
     test_find();
     test_rename();
+    test_learn();
     test_least_recently_used();
     test_busy();
     test_no_memory();

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus_internal.h"
 #include "fake_sys.h"
 #include "host.h"
 #include "worker.h"
@@ -121,6 +122,21 @@ static void test_many_messages(void) {
 }
 
 /* A worker that reads nothing: its queue grows to the limit, nobody waits, others go on. */
+/* One that has been served keeps nothing; the next one writes with the same memory. */
+static void test_memory_for_writing_goes_from_one_to_the_next(void) {
+    host_open("{'pools':[{'id':'p','command':'SELF','args':['work'],'instances':2}]}");
+    const supervisor_t *supervisor = &host.bus->supervisor;
+    char *first = NULL;
+    for (int i = 1; i <= 4; i++) {
+        host_ingest("{'id':%d,'method':'echo'}", i);
+        HOST_GETS("{'jsonrpc':'2.0','id':#,'result':*}");
+        for (size_t k = 0; k < supervisor->worker_count; k++) CHECK(!supervisor->workers[k]->outbox.data);
+        if (!first) first = supervisor->shared.spare.data;
+        CHECK(first && supervisor->shared.spare.data == first);
+    }
+    host_close();
+}
+
 static void test_worker_that_does_not_read(void) {
     host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','command':'SELF','args':['work']}],"
               "'limits':{'max_output_queue':200000,'max_input_buffer':100000}}");
@@ -183,6 +199,7 @@ int main(int argc, char **argv) {
     test_questions();
     test_big_message();
     test_many_messages();
+    test_memory_for_writing_goes_from_one_to_the_next();
     test_worker_that_does_not_read();
     test_pause();
     fake_sys_end();

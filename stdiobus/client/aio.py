@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 from ..backends.base import Backend
 from ..backends.selection import choose, resolve_mode
 from ..config import BusConfig, DockerOptions, NativeOptions, PoolConfig, SubprocessOptions
-from ..errors import ResourceExhaustedError
+from ..errors import ResourceExhaustedError, UnavailableError
 from ..messages import BusState, BusStats, HelloResult, ListenMode, OverflowPolicy, WorkerInfo
 from ..protocol.codec import refuse, to_bytes
 from ..protocol.session import Pending
@@ -57,6 +57,9 @@ class AsyncStdioBus:
         native: Options of the native backend; a listener needs it.
         subprocess: Options of the subprocess backend.
         docker: Options of the docker backend.
+        strict: Whether `start` fails when one pool cannot have a worker.  Otherwise the others
+            serve; `get_failed_pools` tells which do not, and calls to those raise
+            `UnavailableError`.
 
     Raises:
         InvalidArgumentError: Something in the arguments is wrong; the message names it.
@@ -72,6 +75,7 @@ class AsyncStdioBus:
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
         docker: DockerOptions | None = None,
+        strict: bool = True,
     ) -> None:
         self._config = read_config(config, config_path)
         self._native = native if native is not None else NativeOptions()
@@ -79,6 +83,7 @@ class AsyncStdioBus:
         self._docker = docker if docker is not None else DockerOptions()
         self._mode = resolve_mode(backend, self._native)
         self._own_backend = backend if isinstance(backend, Backend) else None
+        self._strict = strict
         self._timeout = seconds(timeout_ms)
         self._targets = Targets(self._config)
         self._client_session_id = f"py-{os.urandom(6).hex()}"
@@ -93,9 +98,13 @@ class AsyncStdioBus:
     async def start(self) -> None:
         """Starts the workers and returns when every pool has one that is ready.  Idempotent.
 
+        With ``strict=False`` it returns when every pool either has one or cannot have one, which
+        a server that says nothing can put off for its ``startup_timeout_sec``.
+
         Raises:
-            UnavailableError: No backend works here, or the workers of a pool cannot be
-                started; the message has the reason and the last lines of their stderr.
+            UnavailableError: No backend works here, or the workers of a pool (with
+                ``strict=False``: of all pools) cannot be started; the message has the reason
+                and the last lines of their stderr.
             InvalidStateError: The bus was stopped before.
             TransportError: It was started on another thread.
         """
@@ -170,7 +179,9 @@ class AsyncStdioBus:
 
     async def _join(self) -> Dispatcher:
         backend = self._own_backend or await choose(self._mode, self._native, self._subprocess, self._docker)
-        return Dispatcher(self._config, self._client_session_id, self._listeners, self._handlers, backend)
+        return Dispatcher(
+            self._config, self._client_session_id, self._listeners, self._handlers, backend, self._strict
+        )
 
     # ---- Calls
 
@@ -585,6 +596,15 @@ class AsyncStdioBus:
         """Workers whose process runs."""
         backend = self._life.backend()
         return backend.worker_count() if backend is not None else 0
+
+    def get_failed_pools(self) -> dict[str, UnavailableError]:
+        """The pools whose workers have all failed for good, and why; empty when all is well.
+
+        Calls to them raise the like at once, until `restart_pool` or `scale_pool` gives them a
+        worker that starts.
+        """
+        backend, dispatcher = self._life.backend(), self._life.dispatcher
+        return dict(dispatcher.startup.failures) if backend is not None and dispatcher is not None else {}
 
     def get_client_count(self) -> int:
         """External clients connected to the listener."""

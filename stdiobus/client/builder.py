@@ -77,6 +77,14 @@ class StdioBusBuilder:
         """
         return self._with(docker=options)
 
+    def strict(self, strict: bool) -> StdioBusBuilder:
+        """Whether one pool that cannot start makes the start fail.
+
+        Args:
+            strict: As in `AsyncStdioBus`.
+        """
+        return self._with(strict=strict)
+
     native = native_options
     subprocess = subprocess_options
     docker = docker_options

@@ -57,6 +57,7 @@ class Dispatcher:
         listeners: Who is told about notifications and workers.
         handlers: Who answers requests of workers.
         backend: Not started yet.
+        strict: Whether a pool that cannot start makes `start` fail.
 
     Attributes:
         backend: The backend.
@@ -64,11 +65,18 @@ class Dispatcher:
         loop: The loop that runs it.
         session: The protocol state.
         workers: Those that there are.
+        startup: Which pools have none.
         closed: Why it is over, ``None`` while it is not.
     """
 
     def __init__(
-        self, config: BusConfig, name: str, listeners: Listeners, handlers: Handlers, backend: Backend
+        self,
+        config: BusConfig,
+        name: str,
+        listeners: Listeners,
+        handlers: Handlers,
+        backend: Backend,
+        strict: bool = True,
     ) -> None:
         self.backend = backend
         self.workers = Workers()
@@ -87,7 +95,7 @@ class Dispatcher:
         self._handlers = handlers
         self._embedded: dict[int, EmbeddedWorker] = {}
         self._clients: dict[int, LogicalClient] = {}
-        self._startup = Startup(config.pools)
+        self.startup = Startup(config.pools, strict)
         self._started = self.loop.create_future()
         self._deadlines = Deadlines(self.loop, self.session.pending, self._expired)
         self._backlog_limit = config.limits.max_output_queue
@@ -98,24 +106,27 @@ class Dispatcher:
     # ---- Life
 
     async def start(self) -> None:
-        """Starts the backend and waits until every pool has a ready worker.
+        """Starts the backend and waits until every pool has a ready worker, or has failed if that is allowed.
 
         Raises:
             StdioBusError: It cannot; `destroy` is the caller's duty then.
         """
         await self.backend.start(self._config, self)
         self.backend_started = True
-        if self._startup.complete and not self._started.done():
+        startup = self.startup
+        if startup.complete and not self._started.done():
             self._started.set_result(None)  # nothing but embedded pools
         allowed = max(pool.startup_timeout_sec for pool in self._config.pools)
         # A second more: the kernel's own report of a slow start says more than ours.
         await asyncio.wait({self._started}, timeout=allowed + 1)
-        if self._startup.error is not None:
-            raise self._startup.error
-        if self.closed is not None:
+        if startup.error is None and self.closed is not None:
             raise self.closed
-        if self._startup.waiting:
-            raise self._startup.timed_out(allowed)
+        if not startup.complete:
+            startup.time_out(allowed)
+        if startup.error is not None:
+            raise startup.error
+        for failure in startup.failures.values():
+            _log.warning("start: %s", failure.message)
 
     async def stop(self, timeout_sec: float) -> None:
         """Ends every pending request, then the backend in an orderly way."""
@@ -417,8 +428,8 @@ class Dispatcher:
         """See `Sink.worker_event`."""
         self.session.worker_pools[event.worker_id] = event.pool
         self.workers.observe(event)
-        self._startup.observe(event)
-        if self._startup.complete and not self._started.done():
+        self.startup.observe(event)
+        if self.startup.complete and not self._started.done():
             self._started.set_result(None)
         if event.kind in ("stopped", "failed"):
             worker = self._embedded.pop(event.worker_id, None)

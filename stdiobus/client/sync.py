@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from ..backends.base import Backend
 from ..config import BusConfig, DockerOptions, NativeOptions, SubprocessOptions
+from ..errors import UnavailableError
 from ..messages import BusState, BusStats, HelloResult, ListenMode, OverflowPolicy, WorkerInfo
 from .aio import AsyncStdioBus
 from .blocking import SyncEmbeddedWorker, SyncLogicalClient, SyncStream, SyncSubscription
@@ -49,6 +50,7 @@ class StdioBus:
         native: NativeOptions | None = None,
         subprocess: SubprocessOptions | None = None,
         docker: DockerOptions | None = None,
+        strict: bool = True,
     ) -> None:
         self._bus = AsyncStdioBus(
             config,
@@ -58,6 +60,7 @@ class StdioBus:
             native=native,
             subprocess=subprocess,
             docker=docker,
+            strict=strict,
         )
         self._loop = PrivateLoop(self._bus)
 
@@ -308,6 +311,10 @@ class StdioBus:
     def get_worker_count(self) -> int:
         """See `AsyncStdioBus.get_worker_count`."""
         return self._loop.call(self._bus.get_worker_count)
+
+    def get_failed_pools(self) -> dict[str, UnavailableError]:
+        """See `AsyncStdioBus.get_failed_pools`."""
+        return self._loop.call(self._bus.get_failed_pools)
 
     def get_client_count(self) -> int:
         """See `AsyncStdioBus.get_client_count`."""

@@ -38,6 +38,8 @@ def test_short_names_are_the_same_steps(tmp_path):
     builder = builder.docker(DockerOptions(image="x"))
     assert builder.build()._docker.image == "x"
     assert builder.build().get_listen_mode() is ListenMode.NONE
+    assert builder.build()._strict
+    assert not builder.strict(False).build()._strict
 
 
 def test_validation_is_the_constructors():

@@ -7,10 +7,17 @@ import pytest
 from stdiobus import PoolConfig, UnavailableError, WorkerEvent
 from stdiobus.client.startup import Startup
 
+POOLS = [PoolConfig("a", "x", instances=2), PoolConfig("b", "x")]
+
 
 @pytest.fixture
 def startup():
-    return Startup([PoolConfig("a", "x", instances=2), PoolConfig("b", "x")])
+    return Startup(POOLS)
+
+
+@pytest.fixture
+def lenient():
+    return Startup(POOLS, strict=False)
 
 
 def event(pool, worker, kind, **fields):
@@ -43,11 +50,52 @@ def test_failure_after_the_pool_was_ready_is_none_of_the_start(startup):
     startup.observe(event("b", 3, "started"))
     startup.observe(event("b", 3, "failed"))
     assert startup.error is None
+    assert startup.failures.keys() == {"b"}
+    startup.observe(event("b", 3, "started"))
+    assert not startup.failures
+
+
+def test_pool_with_a_worker_left_has_not_failed(startup):
+    startup.observe(event("a", 1, "started"))
+    startup.observe(event("a", 3, "started"))  # of a pool that was scaled to three
+    startup.observe(event("a", 1, "failed"))
+    startup.observe(event("a", 2, "failed"))
+    assert not startup.failures
+    startup.observe(event("a", 3, "restarting"))
+    assert not startup.failures
+    startup.observe(event("a", 3, "stopped"))
+    assert not startup.failures
+    startup.observe(event("a", 2, "failed"))
+    assert startup.failures.keys() == {"a"}
+
+
+def test_lenient_start_waits_for_every_pool_and_fails_with_all_of_them(lenient):
+    lenient.observe(event("b", 3, "failed", reason="no such file"))
+    assert not lenient.complete
+    lenient.observe(event("a", 2, "started"))
+    assert lenient.complete
+    assert lenient.error is None
+    assert "no such file" in str(lenient.failures["b"])
+    alone = Startup(POOLS[1:], strict=False)
+    alone.observe(event("b", 3, "failed"))
+    assert alone.complete
+    assert "pool 'b'" in str(alone.error)
+
+
+def test_lenient_start_is_complete_when_its_time_is_up(lenient):
+    lenient.observe(event("a", 1, "started"))
+    lenient.time_out(5)
+    assert lenient.complete
+    assert lenient.error is None
+    assert "pool 'b': no worker became ready within 5 s" in str(lenient.failures["b"])
+    lenient.observe(event("b", 3, "started"))  # after all
+    assert not lenient.failures
 
 
 def test_time_out_tells_the_last_that_was_heard(startup):
-    assert "pool 'a': no worker became ready within 5 s; check" in str(startup.timed_out(5))
+    startup.observe(event("b", 3, "started"))
     startup.observe(event("a", 1, "restarting", returncode=-11, reason="it crashed", stderr_tail="oops"))
-    error = startup.timed_out(5)
+    startup.time_out(5)
+    error = startup.error
     assert "within 5 s: it crashed (worker 1, signal 11)" in str(error)
     assert error.details["signal"] == 11

@@ -114,17 +114,19 @@ def loop_of_the_backend(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 @pytest_asyncio.fixture
 async def make_bus(backend: str, backend_arguments: dict[str, Any]) -> AsyncIterator[Callable[..., Any]]:
-    """`await make_bus(pool, pool, ..., limits={...})`: a started bus, stopped after the test."""
+    """`await make_bus(pool, pool, ..., limits={...}, strict=...)`: a started bus, stopped after the test."""
     buses = []
 
     with Threads() as threads:
 
-        async def make(*pools: PoolConfig, limits: Any = None, start: bool = True) -> AsyncStdioBus:
+        async def make(
+            *pools: PoolConfig, limits: Any = None, start: bool = True, **more: Any
+        ) -> AsyncStdioBus:
             config = BusConfig(pools=list(pools), limits=LimitsConfig(**limits or {}))
             if backend == "sync":
-                bus: Any = ThreadedBus(StdioBus(config, **backend_arguments), threads)
+                bus: Any = ThreadedBus(StdioBus(config, **backend_arguments, **more), threads)
             else:
-                bus = AsyncStdioBus(config, **backend_arguments)
+                bus = AsyncStdioBus(config, **backend_arguments, **more)
             buses.append(bus)
             if start:
                 await bus.start()
@@ -268,13 +270,26 @@ def serve(tmp_path) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture(scope="session")
-def everything() -> PoolConfig:
-    """The TypeScript server `@modelcontextprotocol/server-everything`, as pool `everything`."""
+def node() -> Callable[..., PoolConfig]:
+    """`node("package/dist/index.js", "argument", id="x", ...)`: a pool of a program from npm."""
     folder = os.environ.get("STDIOBUS_TEST_NODE_MODULES")
     if not folder:
-        pytest.skip("STDIOBUS_TEST_NODE_MODULES is not set: no TypeScript server")
-    script = Path(folder, "@modelcontextprotocol", "server-everything", "dist", "index.js")
-    return PoolConfig(id="everything", command="node", args=[str(script), "stdio"], protocol="mcp")
+        pytest.skip("STDIOBUS_TEST_NODE_MODULES is not set: no programs from npm")
+
+    def make(script: str, *args: str, **fields: Any) -> PoolConfig:
+        path = Path(folder, script)
+        if not path.exists():
+            pytest.skip(f"{script} is not in STDIOBUS_TEST_NODE_MODULES")
+        return PoolConfig(command="node", args=[str(path), *args], **fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def everything(node: Callable[..., PoolConfig]) -> PoolConfig:
+    """The TypeScript server `server-everything`, as pool `everything`."""
+    script = "@modelcontextprotocol/server-everything/dist/index.js"
+    return node(script, "stdio", id="everything", protocol="mcp")
 
 
 @pytest.fixture(scope="session")

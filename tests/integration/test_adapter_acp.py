@@ -15,8 +15,21 @@ from acp.schema import AllowedOutcome, RequestPermissionResponse  # noqa: E402
 
 from stdiobus.adapters.acp import open_endpoint  # noqa: E402
 
-pytestmark = [pytest.mark.parametrize("backend", ["native", "subprocess"]), pytest.mark.busy_loop]
+pytestmark = pytest.mark.busy_loop
+over_both_backends = pytest.mark.parametrize("backend", ["native", "subprocess"])
 PATIENCE = 30
+
+
+@pytest.fixture
+def backend() -> str:
+    """What a client library sees does not depend on it: one will do, but for the first test."""
+    return "native"
+
+
+@pytest.fixture
+def strict(pool) -> Any:
+    """An agent that starts faster than one of the package."""
+    return pool("strict_worker.py", "acp", id="acp", protocol="acp")
 
 
 class Host(acp.Client):
@@ -54,6 +67,7 @@ async def hold(agent: Any, client: Host, session: str) -> asyncio.Task:
     return holding
 
 
+@over_both_backends
 async def test_clients_and_their_sessions_do_not_mix(make_bus, pool):
     bus = await make_bus(pool("acp_worker.py", protocol="acp", instances=2))
 
@@ -88,20 +102,20 @@ async def test_permission_requests_reach_the_client_of_the_session(make_bus, poo
     await asyncio.gather(*(host(choice) for choice in ("allow", "reject", "allow", "reject")))
 
 
-async def test_cancelled_prompt_answers_and_the_session_goes_on(make_bus, pool):
-    bus = await make_bus(pool("acp_worker.py", protocol="acp"))
+async def test_cancelled_prompt_answers_and_the_session_goes_on(make_bus, strict):
+    bus = await make_bus(strict)
     client = Host()
     agent = acp.connect_to_agent(client, await open_endpoint(bus, "acp"))
     session = await opened(agent)
     holding = await hold(agent, client, session)
     await agent.cancel(session_id=session)
     assert await holding == "cancelled"
-    assert await prompt(agent, session, "on") == "end_turn"
+    assert await prompt(agent, session, "echo") == "end_turn"
     await agent.close()
 
 
-async def test_prompt_whose_agent_dies_ends_with_the_reason(make_bus, pool):
-    bus = await make_bus(pool("acp_worker.py", protocol="acp"))
+async def test_prompt_whose_agent_dies_ends_with_the_reason(make_bus, strict):
+    bus = await make_bus(strict)
     client = Host()
     agent = acp.connect_to_agent(client, await open_endpoint(bus, "acp"))
     session = await opened(agent)
@@ -110,12 +124,12 @@ async def test_prompt_whose_agent_dies_ends_with_the_reason(make_bus, pool):
     with pytest.raises(acp.RequestError, match=r"SIGKILL|signal 9") as raised:
         await holding
     assert raised.value.code == -32083
-    assert await prompt(agent, await opened(agent), "on") == "end_turn"
+    assert await prompt(agent, await opened(agent), "echo") == "end_turn"
     await agent.close()
 
 
-async def test_prompt_whose_bus_is_destroyed_is_told_so(make_bus, pool):
-    bus = await make_bus(pool("acp_worker.py", protocol="acp"))
+async def test_prompt_whose_bus_is_destroyed_is_told_so(make_bus, strict):
+    bus = await make_bus(strict)
     client = Host()
     agent = acp.connect_to_agent(client, await open_endpoint(bus, "acp"))
     holding = await hold(agent, client, await opened(agent))
@@ -125,8 +139,8 @@ async def test_prompt_whose_bus_is_destroyed_is_told_so(make_bus, pool):
     await agent.close()
 
 
-async def test_agent_closed_from_another_task(make_bus, pool):
-    bus = await make_bus(pool("acp_worker.py", protocol="acp"))
+async def test_agent_closed_from_another_task(make_bus, strict):
+    bus = await make_bus(strict)
     client = Host()
     agent = acp.connect_to_agent(client, await open_endpoint(bus, "acp"))
     holding = await hold(agent, client, await opened(agent))
@@ -134,5 +148,5 @@ async def test_agent_closed_from_another_task(make_bus, pool):
     with pytest.raises(ConnectionError):
         await holding
     other = acp.connect_to_agent(Host(), await open_endpoint(bus, "acp"))
-    assert await prompt(other, await opened(other), "on") == "end_turn"
+    assert await prompt(other, await opened(other), "echo") == "end_turn"
     await other.close()

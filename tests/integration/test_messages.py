@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 
 import pytest
 
@@ -141,22 +140,6 @@ async def test_output_queue_of_a_worker_that_never_reads_has_an_end(make_bus, po
     assert {type(error) for error in errors} == {TimeoutError, ResourceExhaustedError}
     assert isinstance(errors[0], TimeoutError)
     assert isinstance(errors[-1], ResourceExhaustedError)
-
-
-async def test_flood_on_stderr_holds_nobody_up(make_bus, pool):
-    bus = await make_bus(pool("misbehaving_worker.py", "flood", "8"))
-    assert await bus.request("a", {"n": 1}, pool="misbehaving") == {"n": 1}
-
-
-async def test_noise_on_stdout_is_skipped_and_reported(make_bus, pool, caplog):
-    caplog.set_level(logging.WARNING)
-    bus = await make_bus(pool("misbehaving_worker.py", "noise"))
-    results = await asyncio.gather(*(bus.request("a", {"n": n}, pool="misbehaving") for n in range(20)))
-    assert results == [{"n": n} for n in range(20)]
-    report = [record.getMessage() for record in caplog.records if "Listening on stdio" in record.getMessage()]
-    assert report, "the log shows what the noise was"
-    assert "misbehaving" in report[0]
-    assert bus.get_stats().worker_restarts == 0
 
 
 async def test_second_answer_and_answers_to_nothing_are_dropped(make_bus, pool):

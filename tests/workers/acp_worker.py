@@ -1,17 +1,14 @@
 """An ACP agent of the `agent-client-protocol` package: echoes prompts, block by block, as chunks.
 
 A block `may I?` asks for permission first, and its chunk is the option chosen; `hold` says
-`holding` and waits until the prompt is cancelled. `--count` numbers sessions s1, s2... instead of
-giving each an id of its own.
+`holding` and waits until the prompt is cancelled. Sessions are s1, s2..., alike in every process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from typing import Any
-from uuid import uuid4
 
 from acp import (
     Agent,
@@ -39,7 +36,7 @@ class EchoAgent(Agent):
         return InitializeResponse(protocol_version=protocol_version)
 
     async def new_session(self, cwd: str, **_: Any) -> NewSessionResponse:
-        session = f"s{next(self.numbers)}" if "--count" in sys.argv else uuid4().hex
+        session = f"s{next(self.numbers)}"
         self.cancelled[session] = asyncio.Event()
         return NewSessionResponse(session_id=session)
 
