@@ -180,31 +180,37 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 slow_callbacks: list[tuple[str, str, bool]] = []
 
 
-def effort() -> tuple[float, float, int]:
-    """The time, the seconds that this thread has computed, and how often it waited."""
-    now = time.perf_counter()
-    if not hasattr(resource, "RUSAGE_THREAD"):  # macOS: there every moment counts
-        return now, now, 0
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return now, usage.ru_utime + usage.ru_stime, usage.ru_nvcsw
-
-
 def watch_callbacks() -> None:
     """Times every callback of every asyncio loop, in all threads; notes the ones that block.
 
     A callback blocks when it computes for too long, or waits. Time in which a busy machine ran
-    something else instead is not its own: then it neither computed nor gave way by itself.
+    something else instead is not its own, as far as the machine tells.
     """
     original = asyncio.Handle._run
+    queued = -1  # a file that tells how long the main thread could run and was not let
+    if os.path.exists("/proc/thread-self/schedstat"):
+        queued = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    main_thread = threading.get_ident()
+
+    def effort() -> tuple[float, float, float, int]:
+        """The time; the seconds that this thread has computed and has not been let; how often it waited."""
+        now = time.perf_counter()
+        if not hasattr(resource, "RUSAGE_THREAD"):  # macOS: there every moment counts
+            return now, now, 0.0, 0
+        usage = resource.getrusage(resource.RUSAGE_THREAD)
+        hindered = 0.0
+        if queued >= 0 and threading.get_ident() == main_thread:
+            hindered = int(os.pread(queued, 64, 0).split()[1]) / 1e9
+        return now, usage.ru_utime + usage.ru_stime, hindered, usage.ru_nvcsw
 
     def timed(handle: asyncio.Handle) -> None:
-        started, computed_before, waits_before = effort()
+        before = effort()
         original(handle)
-        ended, computed, waits = effort()
-        if ended - started > LONGEST_CALLBACK and (
-            computed - computed_before > LONGEST_CALLBACK or waits > waits_before
+        elapsed, computed, hindered, waits = (now - then for now, then in zip(effort(), before))
+        if elapsed > LONGEST_CALLBACK and (
+            computed > LONGEST_CALLBACK or (waits and elapsed - computed - hindered > LONGEST_CALLBACK)
         ):
-            what = f"{(ended - started) * 1000:.0f} ms in {handle!r}"
+            what = f"{elapsed * 1000:.0f} ms in {handle!r}"
             # A step of a task, of whatever library or test, is a callback of asyncio's own.
             of_package = str(getattr(handle._callback, "__module__", "")).startswith("stdiobus.")
             slow_callbacks.append((threading.current_thread().name, what, of_package))

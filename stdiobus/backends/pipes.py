@@ -68,8 +68,8 @@ class PipeReader:
         if self._fd >= 0:
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # first: Ctrl-C may come when it is closed already
+            os.close(fd)
 
 
 class PipeWriter:
@@ -118,8 +118,8 @@ class PipeWriter:
         if self._fd >= 0:
             if not self._loop.is_closed():
                 self._loop.remove_writer(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # first: Ctrl-C may come when it is closed already
+            os.close(fd)
         self._queue.clear()
         self.backlog = 0
 

@@ -69,3 +69,18 @@ async def test_drain_reads_what_is_there_and_does_not_wait(pair):
     assert not ended.is_set()
     await asyncio.wait_for(ended.wait(), 10)
     reader.drain()
+
+
+@pytest.mark.parametrize("end", [0, 1])
+async def test_close_that_was_interrupted_is_not_repeated(pair, end, monkeypatch):
+    close = os.close
+
+    def close_and_interrupt(fd):
+        close(fd)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "close", close_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pair[end].close()
+    monkeypatch.undo()
+    pair[end].close()  # or else it closed the descriptor of somebody else
