@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ import targets
 SMOKE = targets.ROOT / "tests/smoke/smoke.py"
 
 _ROOTS = targets.CACHE / "roots"
+_unpacking = threading.Lock()
 _TIMEOUT_SEC = 600
+_COMPILE_TIMEOUT_SEC = 3600
 
 # Neither the caller's settings nor an index: pip has the folder of wheels alone, and must choose from it.
 _ENVIRONMENT = {
@@ -51,9 +54,9 @@ if [ -n "$handler" ]; then
     mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
     printf %s "$handler" >/proc/sys/fs/binfmt_misc/register
 fi
-mount --rbind /dev "$root/dev"
-mount --rbind /proc "$root/proc"
-exec chroot "$root" env -i -C /srv/empty "$@"
+[ "$root" = / ] || mount --rbind /dev "$root/dev"
+[ "$root" = / ] || mount --rbind /proc "$root/proc"
+exec chroot "$root" env -i "$@"
 """
 _ENTER_COMMAND = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _ENTER, "sh")
 
@@ -106,7 +109,7 @@ class Place:
         return run([*self.command, *arguments], cwd=self.folder, env=self.environment)
 
 
-def run(command: Sequence[str], **options: object) -> str:
+def run(command: Sequence[str], timeout: float = _TIMEOUT_SEC, **options: object) -> str:
     """Run a command to its end; return what it printed, errors included.
 
     Raises:
@@ -120,12 +123,12 @@ def run(command: Sequence[str], **options: object) -> str:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=_TIMEOUT_SEC,
+            timeout=timeout,
             **options,  # type: ignore[call-overload]
         )
     except subprocess.TimeoutExpired as error:
         printed = (error.stdout or b"").decode(errors="replace")
-        raise FailedError(f"{printed}\n{command[0]}: not done after {_TIMEOUT_SEC} s") from error
+        raise FailedError(f"{printed}\n{command[0]}: not done after {timeout:.0f} s") from error
     if done.returncode != 0:
         raise FailedError(f"{done.stdout.strip()}\n{command[0]}: status {done.returncode}")
     return str(done.stdout)
@@ -224,8 +227,8 @@ def build_free_threaded() -> None:
         ["./configure", "-q", "--disable-gil", "--disable-test-modules", f"--prefix={work / 'home'}"],
         cwd=work,
     )
-    run(["make", "-s", f"-j{os.cpu_count()}"], cwd=work)
-    run(["make", "-s", "install"], cwd=work)
+    for goal in ("all", "install"):
+        run(["make", "-s", f"-j{os.cpu_count()}", goal], _COMPILE_TIMEOUT_SEC, cwd=work)
     try:
         run([str(work / "home/bin/python3"), "-c", "import ctypes, zlib"])
     except FailedError as error:
@@ -257,13 +260,17 @@ def system(suite: str, architecture: str, packages: Sequence[str]) -> Path:
     architecture = architecture or _debian_name()
     if architecture in _EMULATED and not shutil.which(_EMULATED[architecture][2]):
         raise NotHereError("there is no qemu (on Debian: apt-get install qemu-user-static)")
-    root = _ROOTS / f"{suite}-{architecture}"
-    if not root.exists():
-        _unpack(suite, architecture, ["dash", "coreutils", *packages], root, [])
+    if os.geteuid() != 0:
+        raise NotHereError("unpacking a system needs root")
+    handler = _handler(architecture)
     try:
-        run([*_ENTER_COMMAND, str(root), _handler(architecture), "true"])
+        run([*_ENTER_COMMAND, "/", handler, "true"])
     except FailedError as error:
-        raise NotHereError(f"a user namespace does not do all that is needed: {error}") from error
+        raise NotHereError(f"this machine's user namespaces are not enough: {error}") from error
+    root = _ROOTS / f"{suite}-{architecture}"
+    with _unpacking:  # another run may want the same one
+        if not root.exists():
+            _unpack(suite, architecture, ["dash", "coreutils", *packages], root, [])
     return root
 
 
@@ -282,7 +289,8 @@ def place_in(root: Path, architecture: str, python: str, wheels: Path) -> Place:
         shutil.copy(wheel, root / "srv/wheels")
     shutil.copy(SMOKE, root / "srv")
     variables = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
-    enter = [*_ENTER_COMMAND, str(root), _handler(architecture or _debian_name()), *variables, python]
+    handler = _handler(architecture or _debian_name())
+    enter = [*_ENTER_COMMAND, str(root), handler, "--chdir=/srv/empty", *variables, python]
     # chroot is where only root looks.
     outside = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     return Place(enter, "/srv/wheels", "/srv/smoke.py", root, outside)
