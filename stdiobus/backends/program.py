@@ -21,6 +21,7 @@ from typing import Callable, NamedTuple
 
 from ..config import SubprocessOptions
 from ..errors import UnavailableError
+from ..platforms import unsupported
 
 NAME = "stdio_bus"
 
@@ -94,23 +95,22 @@ def resolve_binary(options: SubprocessOptions) -> Binary:
     """Finds the ``stdio_bus`` program.
 
     An explicit ``binary_path`` is the only candidate.  Otherwise: the copy inside the
-    package, the checkout's ``kernel/dist``, ``PATH``.
+    package and the checkout's ``kernel/dist``, which have none for an unsupported system, then
+    ``PATH``.
 
     Raises:
         UnavailableError: None is there; the message lists each place with the reason,
             and ``details["tried"]`` has the pairs.
     """
+    foreign = unsupported()
     if options.binary_path:
         candidates = [(options.binary_path, "binary_path of SubprocessOptions")]
     else:
-        candidates = [
-            (os.path.join(_PACKAGE, "_libs", "dist", NAME), "the program inside the package"),
-            (
-                os.path.join(os.path.dirname(_PACKAGE), "kernel", "dist", NAME),
-                "the checkout's launcher",
-            ),
-            (shutil.which(NAME) or "", "PATH"),
-        ]
+        inside = os.path.join(_PACKAGE, "_libs", "dist", NAME)
+        checkout = os.path.join(os.path.dirname(_PACKAGE), "kernel", "dist", NAME)
+        candidates = [(inside, "the program inside the package"), (checkout, "the checkout's launcher")]
+        candidates = [] if foreign else candidates
+        candidates.append((shutil.which(NAME) or "", "PATH"))
     tried: list[tuple[str, str]] = []
     for path, reason in candidates:
         problem = _problem(path)
@@ -118,8 +118,9 @@ def resolve_binary(options: SubprocessOptions) -> Binary:
             return Binary(path, reason)
         tried.append((path or reason, problem))
     listing = "".join(f"\n  {place}: {problem}" for place, problem in tried)
+    remedy = foreign or "set SubprocessOptions.binary_path or put it on PATH"
     raise UnavailableError(
-        f"no {NAME} program was found; set SubprocessOptions.binary_path or put it on PATH. Tried:{listing}",
+        f"no {NAME} program was found; {remedy}. Tried:{listing}",
         {"tried": tried},
     )
 

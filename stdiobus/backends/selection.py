@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ..config import DockerOptions, NativeOptions, SubprocessOptions
 from ..errors import InvalidArgumentError, UnavailableError
 from ..messages import BackendMode, ListenMode
+from ..platforms import refuse_windows
 from .base import Backend
 
 ENVIRONMENT = "STDIOBUS_BACKEND"
@@ -56,6 +57,7 @@ async def choose(
         UnavailableError: It cannot work here; for ``auto``, none can, and the message
             lists what was tried and why it failed.
     """
+    refuse_windows()
     if mode is BackendMode.NATIVE:
         return _native(native)
     if mode is BackendMode.SUBPROCESS:
@@ -87,9 +89,14 @@ async def choose(
 
 
 def _instead(backend: Backend, failed: Mapping[BackendMode, UnavailableError]) -> Backend:
-    reasons = "; ".join(f"{mode.value}: {error.message}" for mode, error in failed.items())
+    reasons = "; ".join(f"{mode.value}: {_in_one_line(error.message)}" for mode, error in failed.items())
     _log.warning("using the %s backend, because others are not available: %s", backend.mode.value, reasons)
     return backend
+
+
+def _in_one_line(message: str) -> str:
+    """A message with a listing, for a log that is read line by line."""
+    return message.replace(":\n  ", ": ").replace("\n  ", "; ")
 
 
 def _parse(value: str, where: str) -> BackendMode:

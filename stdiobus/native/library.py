@@ -13,7 +13,8 @@ import sys
 from typing import Any, NamedTuple
 
 from ..errors import UnavailableError
-from . import bindings
+from ..platforms import unsupported
+from . import bindings, elf
 
 ENVIRONMENT = "STDIOBUS_LIBRARY"
 
@@ -65,14 +66,17 @@ def load() -> Library:
         except OSError as error:
             tried.append((path, _why(path, error)))
     listing = "".join(f"\n  {path}: {reason}" for path, reason in tried)
+    remedy = unsupported() or f"set {ENVIRONMENT} to its path or reinstall the package"
     raise UnavailableError(
-        f"libstdio_bus could not be loaded; set {ENVIRONMENT} to its path or reinstall the package. "
-        f"Tried:{listing}",
+        f"libstdio_bus could not be loaded; {remedy}. Tried:{listing}",
         {"tried": tried},
     )
 
 
 def _open(path: str) -> Library:
+    missing = elf.missing_bytes(path)
+    if missing:
+        raise UnavailableError(f"truncated: {missing} bytes are missing")
     functions = ctypes.CDLL(path)
     bindings.declare(functions, path)
     return Library(functions, path, functions.stdio_bus_version().decode())
@@ -81,4 +85,5 @@ def _open(path: str) -> Library:
 def _why(path: str, error: OSError) -> str:
     if not os.path.exists(path):
         return "no such file"
-    return str(error)
+    machine = elf.machine(path) if os.path.isfile(path) and os.access(path, os.R_OK) else None
+    return f"{error} (this file is for {machine})" if machine else str(error)

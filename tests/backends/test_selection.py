@@ -69,7 +69,8 @@ async def test_auto_falls_back_with_one_line_that_says_why(no_library, program, 
         )
     assert backend.mode is BackendMode.SUBPROCESS
     [record] = caplog.records
-    assert "/absent/libstdio_bus.so: no such file" in record.getMessage()
+    assert "Tried: /absent/libstdio_bus.so: no such file" in record.getMessage()
+    assert "\n" not in record.getMessage()
 
 
 async def test_auto_falls_back_to_a_container_last(no_library, docker, caplog):
@@ -77,7 +78,8 @@ async def test_auto_falls_back_to_a_container_last(no_library, docker, caplog):
         backend = await choose(BackendMode.AUTO, NativeOptions(), NO_PROGRAM, docker)
     assert backend.mode is BackendMode.DOCKER
     [record] = caplog.records
-    assert "/absent/libstdio_bus.so: no such file" in record.getMessage()
+    assert "Tried: /absent/libstdio_bus.so: no such file" in record.getMessage()
+    assert "\n" not in record.getMessage()
     assert "/absent/stdio_bus: no such file" in record.getMessage()
 
 

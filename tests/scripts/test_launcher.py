@@ -78,6 +78,21 @@ def test_links_are_followed(launch, place, tmp_path):
     assert done.stdout == "darwin-arm64 0\n"
 
 
+def test_nothing_on_path(place, tmp_path):
+    """Its own tools are found all the same, none in the current folder, and the program gets PATH as it is."""
+    (tmp_path / "uname").write_text("#!/bin/sh\necho trap\n")
+    (tmp_path / "uname").chmod(0o755)
+    (tmp_path / "bus").symlink_to(place / "stdio_bus")
+    for target in targets.TARGETS:
+        add_program(place, target.program)
+        (place / target.program / "stdio_bus").write_text('#!/bin/sh\necho "PATH is <$PATH>"\n')
+    for path in ("", "/nowhere"):
+        done = subprocess.run(
+            [tmp_path / "bus"], env={"PATH": path}, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.stdout, done.stderr) == (f"PATH is <{path}>\n", "")
+
+
 def test_it_runs_from_its_own_folder(launch, place):
     add_program(place, "darwin-arm64")
     done = launch("sh", "stdio_bus", "x", system="Darwin arm64", cwd=place)
