@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+
 import wheel_places as places
 import wheel_runs
 
@@ -58,7 +59,7 @@ def test_nothing_but_skipped_runs_proves_nothing(prove: Callable[..., bool]) -> 
 def test_what_is_quick_is_part_of_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(places, "interpreters", lambda minimum: [])
     wheels = wheel_runs.Wheels(tmp_path)
-    quick, everything = ([each.name for each in wheel_runs.plan(wheels, level)] for level in wheel_runs.LEVELS)
+    quick, everything = ([run.name for run in wheel_runs.plan(wheels, level)] for level in wheel_runs.LEVELS)
     assert set(quick) < set(everything)
     for part in ("arm64", "armhf", "static musl program", "library under the musl loader", "macOS", "PyPy"):
         assert any(part in name for name in quick), part
@@ -122,7 +123,7 @@ def test_an_emulator_is_registered_for_programs_of_its_processor(
 ) -> None:
     monkeypatch.setattr(places, "_debian_name", lambda: "amd64")
     monkeypatch.setattr(places.shutil, "which", lambda name: f"/emulators/{name}")
-    _, name, kind, offset, magic, mask, emulator, flags = places._handler(architecture).split(":")
+    _, _, kind, offset, magic, mask, emulator, flags = places._handler(architecture).split(":")
     assert (kind, offset, flags) == ("M", "", "F")
     assert emulator.startswith("/emulators/qemu-a")
     program = {"arm64": "linux-arm64", "armhf": "linux-armv7"}[architecture]
