@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,7 +41,11 @@ _ENVIRONMENT = {
 }
 
 # The processors that are emulated: bytes 4 and 18 of their ELF programs, and the emulator.
-_EMULATED = {"arm64": (2, 0xB7, "qemu-aarch64-static"), "armhf": (1, 0x28, "qemu-arm-static")}
+_EMULATED = {
+    "amd64": (2, 0x3E, "qemu-x86_64-static"),
+    "arm64": (2, 0xB7, "qemu-aarch64-static"),
+    "armhf": (1, 0x28, "qemu-arm-static"),
+}
 
 # $1: the system, $2: what registers its emulator, "" for none; then what is run there.
 # binfmt_misc is that of the user namespace (Linux 6.7): the machine's own stays as it is.
@@ -194,9 +197,12 @@ def environment_of(interpreter: Interpreter, wheels: Path, work: Path) -> Place:
         work: An empty folder for it.
 
     Raises:
-        FailedError: It cannot be made.
+        NotHereError: The interpreter makes none: distributions have that in a package of its own.
     """
-    run([interpreter.path, "-m", "venv", str(work / "venv")])
+    try:
+        run([interpreter.path, "-m", "venv", str(work / "venv")])
+    except FailedError as error:
+        raise NotHereError(f"{interpreter.path} makes no virtual environments: {error}") from error
     (work / "empty").mkdir()
     # By itself: no path of the checkout is in reach.
     smoke = shutil.copy(SMOKE, work)
@@ -257,12 +263,12 @@ def system(suite: str, architecture: str, packages: Sequence[str]) -> Path:
         NotHereError: It cannot be unpacked, entered or emulated on this machine.
         FailedError: Something went wrong with it.
     """
+    if sys.platform != "linux":
+        raise NotHereError("this is not Linux")
     architecture = architecture or _debian_name()
-    if architecture in _EMULATED and not shutil.which(_EMULATED[architecture][2]):
-        raise NotHereError("there is no qemu (on Debian: apt-get install qemu-user-static)")
+    handler = _handler(architecture)
     if os.geteuid() != 0:
         raise NotHereError("unpacking a system needs root")
-    handler = _handler(architecture)
     try:
         run([*_ENTER_COMMAND, "/", handler, "true"])
     except FailedError as error:
@@ -323,19 +329,27 @@ def _unpack(suite: str, architecture: str, packages: Sequence[str], root: Path, 
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def debian_name(machine: str) -> str:
+    """Return how Debian spells a processor."""
+    return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}.get(machine, machine)
+
+
 def _debian_name() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, sysconfig.get_platform())
+    return debian_name(os.uname().machine)
 
 
 def _handler(architecture: str) -> str:
-    """Return what registers the emulator with binfmt_misc, "" when there is none."""
-    if architecture not in _EMULATED or architecture == _debian_name():
+    """Return what registers the emulator with binfmt_misc, "" where none is needed."""
+    if architecture == _debian_name():
         return ""
     bits, machine, emulator = _EMULATED[architecture]
+    path = shutil.which(emulator)
+    if path is None:
+        raise NotHereError("there is no qemu (on Debian: apt-get install qemu-user-static)")
     ident = b"\x7fELF" + bytes([bits, 1, 1]) + bytes(9)
     # Executables of both kinds (2 and 3), whatever their system.
     magic = ident + bytes([2, 0, machine, 0])
     mask = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
     escaped = ["".join(f"\\x{byte:02x}" for byte in each) for each in (magic, mask)]
     # F: the emulator is opened here and now, for it is not in the system.
-    return f":stdiobus-{architecture}:M::{escaped[0]}:{escaped[1]}:{shutil.which(emulator)}:F"
+    return f":stdiobus-{architecture}:M::{escaped[0]}:{escaped[1]}:{path}:F"

@@ -239,7 +239,8 @@ def _musl_library(wheels: Wheels, target: targets.Target, emulated: bool, work: 
     """A C program of musl that embeds the bus, with the library of the wheel."""
     name, emulator = _MUSL_LOADER.format(machine=target.machine), [_emulator(target)] if emulated else []
     # Of Debian's package `musl`: this system's, or that of an unpacked one.
-    root = places.system("bookworm", "arm64", ["python3.11", *_WITH_PYTHON]) if emulated else Path("/")
+    architecture = places.debian_name(target.machine)
+    root = places.system("bookworm", architecture, ["python3.11", *_WITH_PYTHON]) if emulated else Path("/")
     loader = root / name
     if not loader.exists():
         raise places.NotHereError(f"there is no {loader} (on Debian: apt-get install musl)")
