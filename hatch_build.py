@@ -44,6 +44,12 @@ class KernelHook(BuildHookInterface[Any]):
             build_data: hatchling's description of the wheel, changed in place.
         """
         target = _target()
+        if target is None and os.environ.get("STDIOBUS_TARGET") != targets.UNIVERSAL:
+            self.app.display_warning(
+                "stdiobus: this system is not in the table of platforms (scripts/targets.py): what is built "
+                "has no kernel for it, neither a library nor a program, and says so when a bus is started; "
+                "STDIOBUS_TARGET names a platform to build for, or universal"
+            )
         # Kept until the wheel is written; removed with the hook.
         self._work = tempfile.TemporaryDirectory(prefix="stdiobus-build-")
         work = Path(self._work.name)
@@ -69,7 +75,8 @@ class KernelHook(BuildHookInterface[Any]):
 def _target() -> Optional[targets.Target]:
     """Return the platform to build for; None is the universal wheel.
 
-    A machine that is not in the table gets the universal wheel too.
+    A machine that is not in the table gets the universal wheel too: importing works there, and a container
+    or a program of the user's own can do the rest.
     """
     name = os.environ.get("STDIOBUS_TARGET", "")
     if name == targets.UNIVERSAL:

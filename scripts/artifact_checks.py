@@ -112,13 +112,14 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _check_platform(wheel: Path, target: targets.Target, header: abi_header.Header) -> list[str]:
-    with zipfile.ZipFile(wheel) as archive:
-        library = archive.read(wheel_rules.library_member(target))
+    with zipfile.ZipFile(wheel) as opened:
+        library = opened.read(wheel_rules.library_member(target))
     found = [f"library: {problem}" for problem in binary_rules.check_library(library, target)]
     found += abi_rules.compare_exports(header, "library", exported(library))
     program = (targets.ROOT / target.program_file).read_bytes()
     found += [f"program: {problem}" for problem in binary_rules.check_program(program, target)]
-    return found
+    archive = (targets.ROOT / target.archive).read_bytes()
+    return [*found, *(f"archive: {problem}" for problem in binary_rules.check_archive(archive))]
 
 
 def check_all(folder: Path) -> list[str]:

@@ -79,7 +79,7 @@ def test_links_are_followed(launch, place, tmp_path):
 
 
 def test_nothing_on_path(place, tmp_path):
-    """Its own tools are found all the same, none in the current folder, and the program gets PATH as it is."""
+    """Its own tools are found all the same, none in the current folder; the program gets PATH as it is."""
     (tmp_path / "uname").write_text("#!/bin/sh\necho trap\n")
     (tmp_path / "uname").chmod(0o755)
     (tmp_path / "bus").symlink_to(place / "stdio_bus")

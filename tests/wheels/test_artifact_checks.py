@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import abi_header
 import artifact_checks
 import targets
 import wheel_build
@@ -49,6 +50,16 @@ def test_linters_see_a_broken_wheel(copies):
     for tool in (["check_wheel_contents"], ["twine", "check", "--strict"]):
         [problem] = artifact_checks.linted(tool, [path])
         assert problem.startswith(f"{tool[0]}: ")
+
+
+def test_exports_are_those_of_the_header(wheel):
+    text = (targets.ROOT / abi_header.HEADER).read_text(encoding="utf-8")
+    less = abi_header.read(text.replace("stdio_bus_step(", "stdio_bus_walk("))
+    for target in targets.TARGETS:
+        assert artifact_checks._check_platform(wheel(target.triple), target, less) == [
+            "library: does not export stdio_bus_walk, which the header declares",
+            "library: exports stdio_bus_step, which the header does not declare",
+        ]
 
 
 def test_a_foreign_library_is_seen(copies, monkeypatch):
