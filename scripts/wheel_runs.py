@@ -8,6 +8,7 @@ wheel without running it (check_artifacts).
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -105,6 +106,10 @@ def smoke(place: places.Place, *arguments: str) -> str:
     return f"{lines[0]}: {counts[0]}"
 
 
+def _counts(account: str) -> str:
+    return account.rpartition(": ")[2]
+
+
 def platform_wheel(place: places.Place, tag: str) -> str:
     """The wheel that pip chooses, native and then the fallback."""
     install(place, "stdiobus", tag)
@@ -132,25 +137,21 @@ def plan(wheels: Wheels, level: str) -> list[Run]:
 def _local(wheels: Wheels, here: targets.Target) -> list[Run]:
     """Every Python of this machine; PyPy, or why there is none; free-threaded."""
     found = places.interpreters(_OLDEST)
-    runs = []
-    for interpreter in found:
 
-        def both(work: Path, interpreter: places.Interpreter = interpreter) -> str:
-            place = places.environment_of(interpreter, wheels.folder, work)
-            account = platform_wheel(place, here.wheel)
-            return f"{account}; universal wheel: {universal_wheel(place, wheels).rpartition(': ')[2]}"
+    def both(interpreter: places.Interpreter, work: Path) -> str:
+        place = places.environment_of(interpreter, wheels.folder, work)
+        account = platform_wheel(place, here.wheel)
+        return f"{account}; universal wheel: {_counts(universal_wheel(place, wheels))}"
 
-        runs.append(Run(interpreter.name, "quick", both))
+    def free_threaded(work: Path) -> str:
+        places.build_free_threaded()
+        [built] = [each for each in places.interpreters(_OLDEST) if each.free_threaded]
+        return both(built, work)
+
+    runs = [Run(each.name, "quick", functools.partial(both, each)) for each in found]
     if not any(each.name.startswith("PyPy") for each in found):
         runs.append(_skipped("PyPy", "there is no pypy3 (on Debian: apt-get install pypy3 pypy3-venv)"))
     if not any(each.free_threaded for each in found):
-
-        def free_threaded(work: Path) -> str:
-            places.build_free_threaded()
-            [built] = [each for each in places.interpreters(_OLDEST) if each.free_threaded]
-            place = places.environment_of(built, wheels.folder, work)
-            return platform_wheel(place, here.wheel)
-
         runs.append(Run("CPython, free-threaded, built from Debian's source", "all", free_threaded))
     return runs
 
@@ -176,27 +177,31 @@ def _systems(wheels: Wheels, here: targets.Target | None) -> list[Run]:
         target = targets.find(triple) if triple else here
         if target is None:
             continue
-
-        def each(
-            _: Path,
-            suite: str = suite,
-            architecture: str = architecture,
-            target: targets.Target = target,
-            pythons: Sequence[str] = pythons,
-            level: str = level,
-        ) -> str:
-            root = places.system(suite, architecture, [*pythons, *_WITH_PYTHON])
-            accounts = []
-            for python in pythons:
-                place = places.place_in(root, architecture, python, wheels.folder)
-                accounts.append(platform_wheel(place, target.wheel))
-                if level == "all":
-                    accounts.append(f"universal wheel: {universal_wheel(place, wheels).rpartition(': ')[2]}")
-            return "; ".join(accounts)
-
-        names = ", ".join(pythons)
-        runs.append(Run(f"{names} of Debian {suite}, {architecture or target.machine}", level, each))
+        name = f"{', '.join(pythons)} of Debian {suite}, {architecture or target.machine}"
+        universal = level == "all"
+        action = functools.partial(_in_system, wheels, suite, architecture, target, pythons, universal)
+        runs.append(Run(name, level, action))
     return runs
+
+
+def _in_system(
+    wheels: Wheels,
+    suite: str,
+    architecture: str,
+    target: targets.Target,
+    pythons: Sequence[str],
+    universal: bool,
+    _work: Path,
+) -> str:
+    """The wheels in an unpacked system, which its Pythons share."""
+    root = places.system(suite, architecture, [*pythons, *_WITH_PYTHON])
+    accounts = []
+    for python in pythons:
+        place = places.place_in(root, architecture, python, wheels.folder)
+        accounts.append(platform_wheel(place, target.wheel))
+        if universal:
+            accounts.append(f"universal wheel: {_counts(universal_wheel(place, wheels))}")
+    return "; ".join(accounts)
 
 
 def _musl(wheels: Wheels, here: targets.Target | None) -> list[Run]:
@@ -205,16 +210,12 @@ def _musl(wheels: Wheels, here: targets.Target | None) -> list[Run]:
         if target.libc != "musl":
             continue
         emulated = here is None or (here.os, here.machine) != (target.os, target.machine)
-
-        def program(work: Path, target: targets.Target = target, emulated: bool = emulated) -> str:
-            return _musl_program(wheels, target, emulated, work)
-
-        def library(work: Path, target: targets.Target = target, emulated: bool = emulated) -> str:
-            return _musl_library(wheels, target, emulated, work)
-
         name = f"{target.machine}{', emulated' if emulated else ''}"
+        program = functools.partial(_musl_program, wheels, target, emulated)
         runs.append(Run(f"static musl program, {name}", "quick", program))
-        runs.append(Run(f"library under the musl loader, {name}", "all" if emulated else "quick", library))
+        library = functools.partial(_musl_library, wheels, target, emulated)
+        level = "all" if emulated else "quick"
+        runs.append(Run(f"library under the musl loader, {name}", level, library))
     return runs
 
 
