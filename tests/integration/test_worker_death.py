@@ -151,13 +151,15 @@ async def test_pool_whose_worker_crashes_too_often_is_unavailable_and_others_are
     assert (await bus.request("echo", {"n": 1}, pool="echo"))["params"] == {"n": 1}
 
 
-async def test_server_that_never_answers_the_handshake_fails_the_start(make_bus, pool):
-    mute = pool("misbehaving_worker.py", "mute", protocol="mcp", startup_timeout_sec=1)
+async def test_server_that_never_answers_the_handshake_fails_the_start(make_bus):
+    # A shell is there long before the second is over, on a busy machine too.
+    script = "read line; echo I read and say nothing >&2; while read line; do :; done"
+    mute = PoolConfig(id="mute", command="sh", args=["-c", script], protocol="mcp", startup_timeout_sec=1)
     bus = await make_bus(mute, limits={"max_restarts": 0}, start=False)
     with pytest.raises(UnavailableError) as caught:
         await bus.start()
     assert "startup_timeout_sec" in str(caught.value)
-    assert "request 1" in str(caught.value), "carries the stderr tail"
+    assert "I read and say nothing" in str(caught.value), "carries the stderr tail"
 
 
 # ---- nothing is left -------------------------------------------------------------------------
