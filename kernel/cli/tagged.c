@@ -94,6 +94,23 @@ void tagged_write_event(output_t *out, const stdio_bus_worker_event_t *event) {
     output_text(out, "}}\n");
 }
 
+/* The status as JSON, which the caller frees; NULL without memory.  From one look to the next
+ * it may grow: an uptime gets one more digit. */
+static char *read_status(const stdio_bus_t *bus, size_t *len) {
+    char *text = NULL;
+    size_t room = 0;
+    for (int need; (need = stdio_bus_get_status(bus, text, room)) >= 0;) {
+        *len = (size_t)need;
+        if (*len < room) return text;
+        free(text);
+        room = *len + 1;
+        text = malloc(room);
+        if (!text) return NULL;
+    }
+    free(text);
+    return NULL;
+}
+
 int tagged_write_status(tagged_status_t *status, output_t *out, stdio_bus_t *bus) {
     stdio_bus_stats_t stats;
     stdio_bus_get_stats(bus, &stats);
@@ -105,12 +122,11 @@ int tagged_write_status(tagged_status_t *status, output_t *out, stdio_bus_t *bus
     uint64_t now = now_ms();
     if (now < status->due) return (int)(status->due - now);
     *status = (tagged_status_t){stats, state, pending, sessions, false, now + STATUS_INTERVAL_MS};
-    int len = stdio_bus_get_status(bus, NULL, 0);
-    char *text = len > 0 ? malloc((size_t)len + 1) : NULL;
+    size_t len;
+    char *text = read_status(bus, &len);
     if (!text) return -1; /* no memory: the next change has another chance */
-    stdio_bus_get_status(bus, text, (size_t)len + 1);
     output_text(out, "0 0 {\"jsonrpc\":\"2.0\",\"method\":\"stdio_bus/status\",\"params\":");
-    output_add(out, text, (size_t)len);
+    output_add(out, text, len);
     output_text(out, "}\n");
     free(text);
     return -1;

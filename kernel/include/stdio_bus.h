@@ -250,7 +250,8 @@ STDIO_BUS_API int stdio_bus_restart_pool(stdio_bus_t *bus, const char *pool_id);
 /* The status as one JSON object: state (number), stats (the eight), pending, sessions,
  * clients, workers (pool, id, pid, state (name), in_flight, restarts, uptime_ms, bytes_in,
  * bytes_out).  Like snprintf: writes at most `capacity` bytes with the terminator, returns
- * the length it has or would have, or a negative code. */
+ * the length it has or would have, or a negative code.  The next call may need more room:
+ * uptimes grow. */
 STDIO_BUS_API int stdio_bus_get_status(const stdio_bus_t *bus, char *out, size_t capacity);
 
 /* What the first message of every external client (stdio_bus/hello) must carry as

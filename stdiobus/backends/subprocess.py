@@ -101,6 +101,8 @@ class SubprocessBackend(Backend):
             timeout=self._launch.start_timeout_sec,
             return_when=asyncio.FIRST_COMPLETED,
         )
+        if self._reported in done:
+            self._reported.result()  # or what was wrong with it
         if self._exited in done:
             raise self._exit_error(self._exited.result(), "could not start")
         if not done:
@@ -273,9 +275,12 @@ class SubprocessBackend(Backend):
         )
 
     def _fail(self, error: StdioBusError) -> None:
-        sink = self._sink
+        sink, reported = self._sink, self._reported
         self.destroy()
-        if sink is not None:
+        if reported is not None and not reported.done():
+            reported.set_exception(error)
+            reported.exception()  # `start` raises it, unless it was cancelled
+        elif sink is not None:
             sink.failed(error)
 
     def _stderr_text(self) -> str:

@@ -77,6 +77,8 @@ def main() -> None:
     if mode == "config":
         print("stdio_bus: error: pools[0].id: must not be empty", file=sys.stderr)
         sys.exit(3)
+    if mode == "garble":
+        print('0 0 {"method":"stdio_bus/status","params":{"state":2}', flush=True)
     if mode == "silent":
         print("thinking", file=sys.stderr, flush=True)
         time.sleep(1000)

@@ -159,6 +159,12 @@ async def test_program_that_says_nothing(make, sink, config):
         await backend.start(config, sink)
 
 
+async def test_program_whose_first_line_is_cut_off(make, sink, config):
+    with pytest.raises(InternalError, match="wrote a line that this version does not know: JSONDecodeError"):
+        await make("garble").start(config, sink)
+    assert sink.failures == []
+
+
 async def test_program_that_cannot_be_executed(sink, config, tmp_path):
     (tmp_path / "text").write_text("no program")
     (tmp_path / "text").chmod(0o755)
