@@ -46,7 +46,7 @@ def test_32_threads_do_everything_at_once(make_bus, pool):
     def use(thread):
         subscription = bus.subscribe("echo", methods=["tick"])
         together.wait()
-        for n in range(5):
+        for n in range(3):
             assert bus.request("echo", {"n": [thread, n]}, pool="echo")["params"] == {"n": [thread, n]}
             prompt = f"stream {n} of thread {thread} " * 3
             events = list(bus.stream_request("stream_echo", {"prompt": prompt}))
