@@ -1,8 +1,10 @@
 /*
  * pipeline.c - a client that keeps 64 requests of 100 bytes in flight: over pipes to a worker
- * of its own, and over one connection to a bus in front of such a worker.
+ * of its own, through a relay that only copies bytes to and from such a worker, and over one
+ * connection to a bus in front of one.
  *
- * The two take turns, so whatever else the machine does meets both alike.  Prints one line
+ * They take turns, so whatever else the machine does meets all alike.  The relay shows what
+ * it costs that there is a third process at all.  Prints one line
  * for each turn: the contestant, and its answers per second.
  * Not here: the bus, which is the program stdio_bus (kernel.py starts it).
  *
@@ -12,6 +14,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +27,7 @@
 #define IN_FLIGHT 64
 #define REQUEST_BYTES 100 /* with the newline */
 #define FIRST_ID 1000
+#define CONTESTANTS 3
 
 /* One end of the line: where requests go and where answers come from. */
 typedef struct peer {
@@ -113,6 +117,35 @@ static peer_t start_worker(char **command) {
     return (peer_t){.name = "pipes", .to = down[1], .from = up[0]};
 }
 
+/* Copies between a socket and a worker of its own until either closes. */
+static void relay(int client, char **command) {
+    static char data[1 << 16];
+    peer_t worker = start_worker(command);
+    struct pollfd fds[] = {{.fd = client, .events = POLLIN}, {.fd = worker.from, .events = POLLIN}};
+    for (;;) {
+        if (poll(fds, 2, -1) < 0) die("poll");
+        for (int i = 0; i < 2; i++) {
+            if (!fds[i].revents) continue;
+            ssize_t n = read(fds[i].fd, data, sizeof data);
+            if (n <= 0) exit(0);
+            write_all(i ? client : worker.to, data, (size_t)n);
+        }
+    }
+}
+
+static peer_t start_relay(char **command) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) die("socketpair");
+    pid_t pid = fork();
+    if (pid < 0) die("fork");
+    if (pid == 0) {
+        close(ends[0]);
+        relay(ends[1], command);
+    }
+    close(ends[1]);
+    return (peer_t){.name = "relay", .to = ends[0], .from = ends[0]};
+}
+
 static peer_t connect_to(const char *kind, const char *address) {
     struct sockaddr_un file = {.sun_family = AF_UNIX};
     struct sockaddr_in port = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(address))};
@@ -134,11 +167,11 @@ int main(int argc, char **argv) {
     }
     size_t count = (size_t)atol(argv[2]) / IN_FLIGHT * IN_FLIGHT;
     make_requests();
-    peer_t peers[] = {start_worker(&argv[5]), connect_to(argv[3], argv[4])};
-    for (int i = 0; i < 2; i++) drive(&peers[i], count); /* warm up */
+    peer_t peers[CONTESTANTS] = {start_relay(&argv[5]), start_worker(&argv[5]), connect_to(argv[3], argv[4])};
+    for (int i = 0; i < CONTESTANTS; i++) drive(&peers[i], count); /* warm up */
     for (int round = atoi(argv[1]); round-- > 0;)
-        for (int i = 0; i < 2; i++) printf("%s %.0f\n", peers[i].name, (double)count / drive(&peers[i], count));
-    for (int i = 0; i < 2; i++) close(peers[i].to);
+        for (int i = 0; i < CONTESTANTS; i++) printf("%s %.0f\n", peers[i].name, (double)count / drive(&peers[i], count));
+    for (int i = 0; i < CONTESTANTS; i++) close(peers[i].to);
     while (wait(NULL) > 0) {
     }
     return 0;
