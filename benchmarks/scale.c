@@ -12,6 +12,10 @@
  * between 500 processes costs the system more than twice as much as between two, with a
  * bus or without, and would hide what is measured here.
  *
+ * The system itself needs more time for 500 sockets than for one: of those it has just used one
+ * all is in the cache, of the others nothing.  How much, the same traffic without a bus
+ * tells: the same bytes to and from as many workers, by the same calls, in the same turns.
+ *
  *   scale ROUNDS COUNT WORKER      prints "NAME FIGURE", a line for each measurement;
  *                                  a pool needs a process: WORKER is one that echoes
  */
@@ -31,7 +35,7 @@
 
 #define WORKERS 500
 #define SESSIONS 100000
-#define DESCRIPTORS (4 * WORKERS)
+#define DESCRIPTORS (6 * WORKERS)
 #define STEP_MS 10000
 
 /* ---- memory ------------------------------------------------------------------------ */
@@ -106,6 +110,15 @@ static void on_error(stdio_bus_t *bus, int code, const char *message, void *user
     fail(message);
 }
 
+static void open_pair(int ends[2]) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) fail("there are no descriptors left");
+}
+
+static void watch(int epoll, int fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) fail("a socket cannot be watched");
+}
+
 /* A bus with one process for a worker and `count` workers that live here. */
 static void open_bus(host_t *host, const char *process, int count) {
     char config[4096];
@@ -121,10 +134,31 @@ static void open_bus(host_t *host, const char *process, int count) {
     host->workers = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 0; i < count; i++) {
         int ends[2];
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) fail("there are no descriptors left");
-        struct epoll_event event = {.events = EPOLLIN, .data.fd = ends[0]};
-        epoll_ctl(host->workers, EPOLL_CTL_ADD, ends[0], &event);
+        open_pair(ends);
+        watch(host->workers, ends[0]);
         if (stdio_bus_register_embedded_worker(host->bus, ends[1], ends[1], "echo") < 0) fail("a worker is refused");
+    }
+}
+
+/* The traffic of a bus without one: `count` workers that live here, behind an epoll of ours. */
+typedef struct bare {
+    int workers, answers; /* epoll of either end */
+    int count;
+    int to[WORKERS];
+} bare_t;
+
+static bare_t bare_one, bare_many;
+
+static void open_bare(bare_t *bare, int count) {
+    bare->workers = epoll_create1(EPOLL_CLOEXEC);
+    bare->answers = epoll_create1(EPOLL_CLOEXEC);
+    bare->count = count;
+    for (int i = 0; i < count; i++) {
+        int ends[2];
+        open_pair(ends);
+        bare->to[i] = ends[1];
+        watch(bare->workers, ends[0]);
+        watch(bare->answers, ends[1]);
     }
 }
 
@@ -140,16 +174,21 @@ static void serve(int fd) {
     if (write(fd, answer, (size_t)len) != len) fail("a worker cannot answer");
 }
 
+/* Lets the worker that has something to read serve it, if it lives here. */
+static void serve_one(int workers) {
+    struct epoll_event event;
+    if (epoll_wait(workers, &event, 1, 0) > 0) serve(event.data.fd);
+}
+
 /* One request of a session, up to its answer. */
 static void request(host_t *host, uint32_t session) {
     char text[256];
-    struct epoll_event event;
     int len = snprintf(text, sizeof text,
                        "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"method\":\"echo\","
                        "\"sessionId\":\"0b6f8a3e-51c7-4d2a-9e40-%012u\",\"params\":{}}",
                        (unsigned long long)++host->requests, (unsigned)session);
     if (stdio_bus_ingest(host->bus, text, (size_t)len) != STDIO_BUS_OK) fail("a request is refused");
-    if (epoll_wait(host->workers, &event, 1, 0) > 0) serve(event.data.fd);
+    serve_one(host->workers);
     while (host->answers < host->requests)
         if (stdio_bus_step(host->bus, STEP_MS) <= 0) fail("no answer comes");
 }
@@ -184,12 +223,35 @@ static void shuffle(host_t *host) {
     }
 }
 
+static double now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
 static double nanoseconds_each(host_t *host, int count) {
-    struct timespec begun, ended;
-    clock_gettime(CLOCK_MONOTONIC, &begun);
+    double begun = now_ns();
     for (int i = 0; i < count; i++) request(host, host->order[host->next++ % host->sessions]);
-    clock_gettime(CLOCK_MONOTONIC, &ended);
-    return ((double)(ended.tv_sec - begun.tv_sec) * 1e9 + (double)(ended.tv_nsec - begun.tv_nsec)) / count;
+    return (now_ns() - begun) / count;
+}
+
+/* The same to the worker of this number, without a bus: what that sends it, and no more. */
+static void bare_request(bare_t *bare, uint32_t number) {
+    char text[256];
+    struct epoll_event event;
+    int len = snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"id\":%u,\"method\":\"echo\",\"params\":{}}\n",
+                       (unsigned)number);
+    if (write(bare->to[number], text, (size_t)len) != len) fail("a worker takes no request");
+    serve_one(bare->workers);
+    if (epoll_wait(bare->answers, &event, 1, STEP_MS) <= 0) fail("no answer comes");
+    if (read(event.data.fd, text, sizeof text) <= 0) fail("no answer can be read");
+}
+
+/* To the workers in the order in which the bus reaches them, near enough: at random. */
+static double bare_nanoseconds_each(bare_t *bare, int count) {
+    double begun = now_ns();
+    for (int i = 0; i < count; i++) bare_request(bare, many.order[many.next++ % many.sessions] % (uint32_t)bare->count);
+    return (now_ns() - begun) / count;
 }
 
 int main(int argc, char **argv) {
@@ -217,9 +279,13 @@ int main(int argc, char **argv) {
     printf("session %.0f\n", (double)(in_use - start - small - large) / (SESSIONS - WORKERS));
 
     shuffle(&many);
+    open_bare(&bare_one, 1);
+    open_bare(&bare_many, WORKERS);
     for (int i = 0; i < rounds; i++) {
         printf("one %.0f\n", nanoseconds_each(&one, count));
+        printf("bare_one %.0f\n", bare_nanoseconds_each(&bare_one, count));
         printf("many %.0f\n", nanoseconds_each(&many, count));
+        printf("bare_many %.0f\n", bare_nanoseconds_each(&bare_many, count));
     }
     close_bus(&one);
     close_bus(&many);

@@ -1,7 +1,9 @@
-/* index.c - see index.h. */
+/* index.c - see index.h: open addressing with linear probing. */
 #include "index.h"
 
 #include "sys.h"
+
+#define FIRST_SIZE 16u
 
 /* FNV-1a, finished by a multiply-shift so that the low bits depend on all bytes. */
 uint32_t index_hash(uint32_t seed, const char *bytes, size_t len) {
@@ -11,51 +13,70 @@ uint32_t index_hash(uint32_t seed, const char *bytes, size_t len) {
 }
 
 void index_free(index_t *index) {
-    sys_free(index->buckets);
+    sys_free(index->places);
     *index = (index_t){0};
 }
 
-static size_t bucket_of(const index_t *index, uint32_t hash) {
+size_t index_begin(const index_t *index, uint32_t hash) {
     return (hash ^ (hash >> 16)) & index->mask;
 }
 
+/* Into the first empty place from its own on: behind all entries of the same hash. */
+static void put(index_t *index, const index_place_t *place) {
+    size_t at = index_begin(index, place->hash);
+    while (index->places[at].entry) at = (at + 1) & index->mask;
+    index->places[at] = *place;
+}
+
 static bool grow(index_t *index) {
-    size_t old_size = index->buckets ? index->mask + 1 : 0;
-    size_t size = old_size ? old_size * 2 : 16;
-    index_link_t **buckets = sys_calloc(size, sizeof(*buckets));
-    if (!buckets) return old_size > 0; /* full buckets are slow, not wrong */
-    index_t grown = {.buckets = buckets, .mask = size - 1, .count = index->count};
+    size_t old_size = index->places ? index->mask + 1 : 0;
+    size_t size = old_size ? old_size * 2 : FIRST_SIZE;
+    index_t grown = {.places = sys_calloc(size, sizeof *grown.places), .mask = size - 1, .count = index->count};
+    if (!grown.places) return false;
+    /* From an empty place on, so that a run of entries across the end keeps its order. */
+    size_t start = 0;
+    while (start < old_size && index->places[start].entry) start++;
     for (size_t i = 0; i < old_size; i++) {
-        for (index_link_t *link = index->buckets[i], *next; link; link = next) {
-            next = link->next;
-            index_link_t **end = &buckets[bucket_of(&grown, link->hash)];
-            while (*end) end = &(*end)->next; /* entries keep their order: the newest first */
-            link->next = NULL;
-            *end = link;
-        }
+        const index_place_t *place = &index->places[(start + i) & index->mask];
+        if (place->entry) put(&grown, place);
     }
-    sys_free(index->buckets);
+    sys_free(index->places);
     *index = grown;
     return true;
 }
 
-bool index_add(index_t *index, index_link_t *link, uint32_t hash) {
-    if ((!index->buckets || index->count > index->mask) && !grow(index)) return false;
-    link->hash = hash;
-    index_link_t **bucket = &index->buckets[bucket_of(index, hash)];
-    link->next = *bucket;
-    *bucket = link;
+bool index_add(index_t *index, uint32_t hash, void *entry) {
+    bool crowded = index->count >= (index->mask + 1) / 4 * 3;
+    /* Without memory it is slow, not wrong, as long as one place stays empty. */
+    if (crowded && !grow(index) && index->count >= index->mask) return false;
+    put(index, &(index_place_t){.entry = entry, .hash = hash});
     index->count++;
     return true;
 }
 
-void index_remove(index_t *index, index_link_t *link) {
-    index_link_t **at = &index->buckets[bucket_of(index, link->hash)];
-    while (*at != link) at = &(*at)->next;
-    *at = link->next;
+void index_remove(index_t *index, uint32_t hash, const void *entry) {
+    size_t hole = index_begin(index, hash);
+    while (index->places[hole].entry != entry) hole = (hole + 1) & index->mask;
+    /* What stands behind it moves up, but never in front of where its search begins. */
+    for (size_t at = (hole + 1) & index->mask; index->places[at].entry; at = (at + 1) & index->mask) {
+        size_t searched = (at - index_begin(index, index->places[at].hash)) & index->mask;
+        if (searched < ((at - hole) & index->mask)) continue;
+        index->places[hole] = index->places[at];
+        hole = at;
+    }
+    index->places[hole].entry = NULL;
     index->count--;
 }
 
-index_link_t *index_find(const index_t *index, uint32_t hash) {
-    return index->buckets ? index->buckets[bucket_of(index, hash)] : NULL;
+void index_fetch(const index_t *index, uint32_t hash) {
+    if (index->places) __builtin_prefetch(&index->places[index_begin(index, hash)]);
+}
+
+void *index_next(const index_t *index, uint32_t hash, size_t *at) {
+    while (index->places && index->places[*at].entry) {
+        const index_place_t *place = &index->places[*at];
+        *at = (*at + 1) & index->mask;
+        if (place->hash == hash) return place->entry;
+    }
+    return NULL;
 }

@@ -1,7 +1,8 @@
 /*
- * index.h - an intrusive chained hash index that grows with its entries.
+ * index.h - a hash index that grows with its entries.
  *
- * The user embeds an index_link_t, computes the hash, and compares keys itself.
+ * The user computes the hash and compares keys itself.  Hashes stand beside the borrowed
+ * entries, so that neither a search nor growth has to fetch those of another hash.
  */
 #ifndef STDIO_BUS_INDEX_H
 #define STDIO_BUS_INDEX_H
@@ -10,23 +11,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct index_link {
-    struct index_link *next;
+typedef struct index_place {
+    void *entry; /* borrowed; NULL: empty */
     uint32_t hash;
-} index_link_t;
+} index_place_t;
 
 typedef struct index {
-    index_link_t **buckets; /* owned */
-    size_t mask;            /* buckets - 1; meaningless without buckets */
+    index_place_t *places; /* owned; never all taken */
+    size_t mask;           /* places - 1; 0 without places */
     size_t count;
 } index_t;
 
 uint32_t index_hash(uint32_t seed, const char *bytes, size_t len);
 
 void index_free(index_t *index);
-bool index_add(index_t *index, index_link_t *link, uint32_t hash); /* false: no memory */
-void index_remove(index_t *index, index_link_t *link);
-/* The newest entry that may have this hash; go on with ->next, comparing ->hash. */
-index_link_t *index_find(const index_t *index, uint32_t hash);
+bool index_add(index_t *index, uint32_t hash, void *entry); /* false: no memory */
+void index_remove(index_t *index, uint32_t hash, const void *entry); /* which is in it */
+
+/* Has the places of this hash fetched from memory: a later visit need not wait for them. */
+void index_fetch(const index_t *index, uint32_t hash);
+/* Visits the entries of this hash, the oldest first: `at` is index_begin, then left alone.
+ * NULL at the end.  The index must not change meanwhile. */
+size_t index_begin(const index_t *index, uint32_t hash);
+void *index_next(const index_t *index, uint32_t hash, size_t *at);
 
 #endif

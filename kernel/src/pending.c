@@ -63,8 +63,8 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
     *p = (pending_t){.id = id, .kind = kind, .client = client, .next_free = next};
     if (!copy_texts(p, texts)) return NULL;
     if (kind == PENDING_CALL) {
-        uint32_t hash = index_hash((uint32_t)client->id, texts->id, texts->id_len);
-        if (!index_add(&pendings->by_client_id, &p->by_client_id, hash)) {
+        p->hash = index_hash((uint32_t)client->id, texts->id, texts->id_len);
+        if (!index_add(&pendings->by_client_id, p->hash, p)) {
             if (p->texts != p->small) sys_free(p->texts);
             p->texts = NULL;
             return NULL;
@@ -79,7 +79,7 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
 }
 
 static void leave_index(pendings_t *pendings, pending_t *pending) {
-    if (pending->indexed) index_remove(&pendings->by_client_id, &pending->by_client_id);
+    if (pending->indexed) index_remove(&pendings->by_client_id, pending->hash, pending);
     pending->indexed = false;
 }
 
@@ -117,9 +117,9 @@ pending_t *pending_of_id(const pendings_t *pendings, int64_t id) {
 static pending_t *find(const pendings_t *pendings, int32_t client_id, const client_t *client, const target_t *target,
                        const char *id, size_t len) {
     uint32_t hash = index_hash((uint32_t)client_id, id, len);
-    for (index_link_t *link = index_find(&pendings->by_client_id, hash); link; link = link->next) {
-        pending_t *p = list_entry(link, pending_t, by_client_id);
-        if (link->hash != hash || p->client != client || p->id_len != len || memcmp(p->texts, id, len) != 0) continue;
+    pending_t *p;
+    for (size_t at = index_begin(&pendings->by_client_id, hash); (p = index_next(&pendings->by_client_id, hash, &at));) {
+        if (p->client != client || p->id_len != len || memcmp(p->texts, id, len) != 0) continue;
         if (!target || p->target == target) return p;
     }
     return NULL;

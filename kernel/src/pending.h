@@ -34,13 +34,13 @@ typedef struct pending {
     session_t *session; /* NULL: none bound */
     list_t of_client;
     list_t place; /* in a queue, in target->sent or in target->asks */
-    index_link_t by_client_id;
     uint64_t sequence; /* order of arrival */
     uint64_t position; /* where its message begins in the target's stream */
     /* Texts as the sender wrote them, one behind the other: the id (a JSON value), the
      * progress token (a JSON value), the routing fields to put back, the session id
      * (decoded).  In `texts`, which is `small` when they fit. */
     uint32_t id_len, token_len, put_back_len, session_len;
+    uint32_t hash; /* in by_client_id */
     char *texts;
     char *message; /* the line for the worker, while it waits */
     size_t message_len;

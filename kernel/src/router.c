@@ -45,13 +45,19 @@ static scan_field_t session_field(const inbound_t *in, const profile_t *profile)
     return inbound_has(in, profile->session_field) ? profile->session_field : FIELD_SESSION_ID;
 }
 
+static void name_session(inbound_t *in, size_t len) {
+    in->session = sessions_key(&in->router->sessions, in->client, in->session_id, len);
+}
+
 /* The session id in the field, decoded; false: what stands there is none. */
 static bool decode_session(inbound_t *in, scan_field_t field) {
-    in->session_len = 0;
+    if (in->session.len && in->session_field == field) return true;
+    in->session.len = 0;
     if (!inbound_has(in, field)) return true;
     json_span_t value = inbound_value(in, field);
     if (!json_is_string(value) || value.len == 2 || value.len - 2 > SESSION_ID_MAX) return false;
-    in->session_len = json_string_decode(value, in->session_id);
+    name_session(in, json_string_decode(value, in->session_id));
+    in->session_field = field;
     return true;
 }
 
@@ -70,18 +76,17 @@ pool_t *router_find_pool(const router_t *router, json_span_t name) {
 }
 
 static session_t *find_session(const inbound_t *in, const pool_t *pool) {
-    if (!in->session_len) return NULL;
-    return sessions_find(&in->router->sessions, in->client, pool, in->session_id, in->session_len);
+    return in->session.len ? sessions_find(&in->router->sessions, &in->session, pool) : NULL;
 }
 
 /* The pool where a message of the same session, named in the same field, waits for a worker
  * to be bound to. */
 static pool_t *waiting_pool(const inbound_t *in, scan_field_t field) {
     const list_t *all = &in->client->pending;
-    for (list_t *link = in->session_len ? list_first(all) : NULL; link; link = list_next(all, link)) {
+    for (list_t *link = in->session.len ? list_first(all) : NULL; link; link = list_next(all, link)) {
         const pending_t *p = list_entry(link, pending_t, of_client);
-        if (p->message && p->session_len == in->session_len && session_field(in, p->pool->config->profile) == field &&
-            memcmp(pending_session_id(p), in->session_id, in->session_len) == 0)
+        if (p->message && p->session_len == in->session.len && session_field(in, p->pool->config->profile) == field &&
+            memcmp(pending_session_id(p), in->session_id, in->session.len) == 0)
             return p->pool;
     }
     return NULL;
@@ -124,13 +129,12 @@ static void find_state(inbound_t *in) {
     if (!in->pool->config->profile->request_states || !inbound_has(in, FIELD_PARAMS_REQUEST_STATE)) return;
     json_span_t state = inbound_value(in, FIELD_PARAMS_REQUEST_STATE);
     if (!json_is_string(state)) return;
-    char key[STATE_KEY_SIZE];
-    size_t len = router_state_key(state, key);
-    session_t *issued = sessions_find(&in->router->sessions, in->client, in->pool, key, len);
-    if (!issued) return;
-    memcpy(in->session_id, key, len);
-    in->session_len = len;
-    in->session = issued;
+    char id[STATE_ID_SIZE];
+    size_t len = router_state_id(state, id);
+    session_key_t key = sessions_key(&in->router->sessions, in->client, id, len);
+    if (!sessions_find(&in->router->sessions, &key, in->pool)) return;
+    memcpy(in->session_id, id, len);
+    name_session(in, len);
 }
 
 /* What a worker behind a strict parser would answer with silence is refused here. */
@@ -211,7 +215,7 @@ static bool route(inbound_t *in) {
     if (!read_session(in, FIELD_SESSION_ID) || !choose_pool(in)) return false;
     const profile_t *profile = in->pool->config->profile;
     if (!read_session(in, session_field(in, profile))) return false;
-    in->session = find_session(in, in->pool);
+    if (in->session.len) sessions_fetch(&in->router->sessions, &in->session);
     find_state(in);
     if (profile->clean && !check_clean(in)) return false;
     if (!in->id.text && inbound_is_method(in, profile->cancel_method) && inbound_has(in, FIELD_PARAMS_REQUEST_ID))

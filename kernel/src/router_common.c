@@ -105,11 +105,8 @@ size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]) {
 }
 
 bool router_session_name(const session_t *session, buffer_t *out) {
-    char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
-    size_t stem = session_stem_len(session);
-    memcpy(name, session->id, stem);
-    memcpy(name + stem, session->suffix, session->suffix_len);
-    return buffer_json_string(out, name, stem + session->suffix_len);
+    char name[SESSION_NAME_MAX];
+    return buffer_json_string(out, name, session_name(session, name));
 }
 
 void router_swap_ending(message_t *message, scan_field_t field, const char *from, size_t from_len, const char *to,
@@ -127,9 +124,9 @@ void router_name_session(message_t *message, const profile_t *profile, const ses
     router_swap_ending(message, profile->session_field, own, session->own_len, session->suffix, session->suffix_len);
 }
 
-size_t router_state_key(json_span_t state, char out[STATE_KEY_SIZE]) {
+size_t router_state_id(json_span_t state, char out[STATE_ID_SIZE]) {
     out[0] = '\0';
-    return 1 + (size_t)snprintf(out + 1, STATE_KEY_SIZE - 1, "state:%016" PRIx64, json_string_hash(state));
+    return 1 + (size_t)snprintf(out + 1, STATE_ID_SIZE - 1, "state:%016" PRIx64, json_string_hash(state));
 }
 
 bool router_is_control(json_span_t method) {
@@ -228,7 +225,8 @@ static bool bind_waiting(router_t *router, pending_t *p, target_t *target, sessi
     *session = p->session;
     if (!p->session_len || p->session || !p->client) return true;
     const char *id = pending_session_id(p);
-    *session = sessions_find(&router->sessions, p->client, p->pool, id, p->session_len);
+    session_key_t key = sessions_key(&router->sessions, p->client, id, p->session_len);
+    *session = sessions_find(&router->sessions, &key, p->pool);
     if (!*session) *session = sessions_bind(&router->sessions, p->client, target, id, p->session_len);
     if (!*session) return false;
     sessions_count(&router->sessions, *session, p->kind == PENDING_CALL);

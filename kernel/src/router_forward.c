@@ -96,7 +96,7 @@ static bool makes_session(const inbound_t *in) {
 static pending_t *enter(inbound_t *in) {
     router_t *router = in->router;
     const profile_t *profile = in->pool->config->profile;
-    pending_texts_t texts = {.session = in->session_id, .session_len = in->session_len};
+    pending_texts_t texts = {.session = in->session_id, .session_len = in->session.len};
     pending_t *p;
     if (!take_subscription(in)) return NULL;
     if (in->id.text) {
@@ -197,12 +197,12 @@ static bool count_session(inbound_t *in, pending_t *p, session_t *session) {
 
 /* Whether the message, a notification, is for a prompt that the worker has in hand: then
  * it must not wait behind what that prompt keeps waiting. */
-static bool cancels_prompt(const inbound_t *in) {
+static bool cancels_prompt(const inbound_t *in, const session_t *session) {
     if (in->id.text || !inbound_is_method(in, in->pool->config->profile->prompt_cancel_method)) return false;
-    const list_t *sent = &in->session->target->sent;
+    const list_t *sent = &session->target->sent;
     for (list_t *link = list_first(sent); link; link = list_next(sent, link)) {
         const pending_t *call = list_entry(link, pending_t, place);
-        if (call->prompt && call->session == in->session) return true;
+        if (call->prompt && call->session == session) return true;
     }
     return false;
 }
@@ -211,13 +211,14 @@ static bool cancels_prompt(const inbound_t *in) {
  * in which the client sent.  False: refused. */
 static bool place(inbound_t *in, pending_t *p) {
     router_t *router = in->router;
+    session_t *session = in->session.len ? sessions_find(&router->sessions, &in->session, in->pool) : NULL;
     target_t *target;
-    if (in->session) {
-        target = in->session->target;
-        if (!count_session(in, p, in->session)) return false;
+    if (session) {
+        target = session->target;
+        if (!count_session(in, p, session)) return false;
         bool room = p->kind == PENDING_CALL ? target_has_room(target) : target->ready;
         bool waits = !room || list_first(&target->queue) || list_first(&in->pool->queue);
-        if (waits && !cancels_prompt(in)) return enqueue(in, p, target);
+        if (waits && !cancels_prompt(in, session)) return enqueue(in, p, target);
     } else {
         target = list_first(&in->pool->queue) ? NULL : pool_choose(in->pool);
         if (!target) {
@@ -226,13 +227,13 @@ static bool place(inbound_t *in, pending_t *p) {
             if (in->pool->starting) router_dispatch_pool(router, in->pool);
             return true;
         }
-        if (in->session_len) {
-            in->session = sessions_bind(&router->sessions, in->client, target, in->session_id, in->session_len);
-            if (!count_session(in, p, in->session)) return false;
+        if (in->session.len) {
+            session = sessions_bind(&router->sessions, in->client, target, in->session_id, in->session.len);
+            if (!count_session(in, p, session)) return false;
         }
     }
     composed_t line;
-    compose(in, p, in->session, &line);
+    compose(in, p, session, &line);
     if (router_send_pending(router, p, target, line.pieces, line.count)) return true;
     error_detail_t detail = {.pool = in->pool, .worker_id = target->worker_id, .retryable = true};
     return router_refuse(in, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);

@@ -24,8 +24,8 @@ typedef struct inbound {
     json_span_t method; /* a JSON string */
     pool_t *pool;
     char session_id[SESSION_ID_MAX + 2];
-    size_t session_len; /* 0: no session */
-    session_t *session; /* bound already */
+    scan_field_t session_field; /* that it was read from */
+    session_key_t session;      /* len 0: none is named */
     const pending_t *subscription; /* that the message refers to */
 } inbound_t;
 

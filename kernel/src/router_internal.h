@@ -31,10 +31,10 @@ void router_swap_ending(message_t *message, scan_field_t field, const char *from
                         size_t to_len);
 void router_name_session(message_t *message, const profile_t *profile, const session_t *session);
 
-/* The key of a request state (a JSON string) among its client's sessions: of fixed length,
+/* The id of a request state (a JSON string) among its client's sessions: of fixed length,
  * for states may be long, and a NUL in front sets it apart from real names. */
-#define STATE_KEY_SIZE 32
-size_t router_state_key(json_span_t state, char out[STATE_KEY_SIZE]);
+#define STATE_ID_SIZE 32
+size_t router_state_id(json_span_t state, char out[STATE_ID_SIZE]);
 
 /* Answers the request whose id (JSON text) is given; NULL for null. */
 void router_send_error(router_t *router, client_t *client, const char *id, size_t id_len, rpc_error_t error,

@@ -85,7 +85,7 @@ static bool names_session(const target_t *target, const scan_t *scan) {
 }
 
 static session_t *session_in(const router_t *router, const target_t *target, json_span_t value) {
-    char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX + 2];
+    char name[SESSION_NAME_MAX + 2];
     if (*value.text != '"' || value.len > sizeof name) return NULL;
     return sessions_find_on(&router->sessions, target, name, json_string_decode(value, name));
 }
@@ -132,11 +132,12 @@ static void learn_state(router_t *router, const pending_t *call, const scan_t *s
     json_span_t state = message_value(scan, FIELD_RESULT_REQUEST_STATE);
     if (!call->pool->config->profile->request_states || !scan_has(scan, FIELD_RESULT_REQUEST_STATE) || *state.text != '"')
         return;
-    char key[STATE_KEY_SIZE];
-    size_t len = router_state_key(state, key);
-    session_t *known = sessions_find(&router->sessions, call->client, call->pool, key, len);
+    char id[STATE_ID_SIZE];
+    size_t len = router_state_id(state, id);
+    session_key_t key = sessions_key(&router->sessions, call->client, id, len);
+    session_t *known = sessions_find(&router->sessions, &key, call->pool);
     if (known && known->target == call->target) sessions_count(&router->sessions, known, 0);
-    else if (!sessions_bind(&router->sessions, call->client, call->target, key, len)) router->routing_errors++;
+    else if (!sessions_bind(&router->sessions, call->client, call->target, id, len)) router->routing_errors++;
 }
 
 static void take_answer(router_t *router, target_t *target, const scan_t *scan, size_t len) {

@@ -18,13 +18,22 @@ void sessions_free(sessions_t *sessions) {
 
 #define CACHE_LINE 64
 
-static bool has_id(const session_t *session, const char *id, size_t len) {
-    return session->len == len && memcmp(session->id, id, len) == 0;
+static uint32_t hash_of_id(const client_t *client, const char *id, size_t len) {
+    return index_hash((uint32_t)client->id, id, len);
+}
+
+static uint32_t hash_of_name(const target_t *target, const char *name, size_t len) {
+    return index_hash((uint32_t)target->worker_id, name, len);
+}
+
+static void fetch(const void *from, size_t len) {
+    for (size_t at = 0; at < len; at += CACHE_LINE) __builtin_prefetch((const char *)from + at, 1);
+    __builtin_prefetch((const char *)from + len - 1, 1);
 }
 
 /* Has what the message will need next fetched from memory while it is still being looked at. */
 static session_t *fetch_ahead(session_t *session) {
-    for (size_t at = 0; at < TARGET_FETCH; at += CACHE_LINE) __builtin_prefetch((char *)session->target + at, 1);
+    fetch(session->target, TARGET_FETCH);
     if (session->idle.next) {
         __builtin_prefetch(session->idle.next, 1);
         __builtin_prefetch(session->idle.prev, 1);
@@ -32,47 +41,69 @@ static session_t *fetch_ahead(session_t *session) {
     return session;
 }
 
-session_t *sessions_find(const sessions_t *sessions, const client_t *client, const pool_t *pool, const char *id,
-                         size_t len) {
-    uint32_t hash = index_hash((uint32_t)client->id, id, len);
-    for (index_link_t *link = index_find(&sessions->by_client, hash); link; link = link->next) {
-        session_t *session = list_entry(link, session_t, by_client);
-        if (link->hash == hash && session->client == client && (!pool || session->target->pool == pool) &&
-            has_id(session, id, len))
-            return fetch_ahead(session);
-    }
-    return NULL;
+session_key_t sessions_key(const sessions_t *sessions, const client_t *client, const char *id, size_t len) {
+    session_key_t key = {.client = client, .id = id, .len = len, .hash = hash_of_id(client, id, len)};
+    index_fetch(&sessions->by_client, key.hash);
+    return key;
+}
+
+void sessions_fetch(const sessions_t *sessions, const session_key_t *key) {
+    const size_t hot = sizeof(session_t) - offsetof(session_t, idle);
+    session_t *session;
+    for (size_t at = index_begin(&sessions->by_client, key->hash);
+         (session = index_next(&sessions->by_client, key->hash, &at));)
+        fetch(&session->idle, hot + key->len);
+}
+
+session_t *sessions_find(const sessions_t *sessions, const session_key_t *key, const pool_t *pool) {
+    session_t *session, *found = NULL;
+    for (size_t at = index_begin(&sessions->by_client, key->hash);
+         (session = index_next(&sessions->by_client, key->hash, &at));)
+        if (session->client == key->client && (!pool || session->pool == pool) && session->len == key->len &&
+            memcmp(session->id, key->id, key->len) == 0)
+            found = session;
+    return found ? fetch_ahead(found) : NULL;
 }
 
 session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len) {
-    uint32_t hash = index_hash((uint32_t)target->worker_id, name, len);
-    for (index_link_t *link = index_find(&sessions->by_target, hash); link; link = link->next) {
-        session_t *session = list_entry(link, session_t, by_target);
+    uint32_t hash = hash_of_name(target, name, len);
+    session_t *session;
+    for (size_t at = index_begin(&sessions->by_target, hash); (session = index_next(&sessions->by_target, hash, &at));) {
         size_t stem = session_stem_len(session);
-        if (link->hash == hash && session->target == target && len == stem + session->suffix_len &&
+        if (session->target == target && len == stem + session->suffix_len &&
             memcmp(name, session->id, stem) == 0 && memcmp(name + stem, session->suffix, session->suffix_len) == 0)
             return session;
     }
     return NULL;
 }
 
-/* Gives the session a name that nobody has on its worker, the bare id only if it `may_be_bare`;
- * the hash of it.  False: all taken. */
-static bool choose_name(const sessions_t *sessions, session_t *session, bool may_be_bare, uint32_t *hash) {
-    char name[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
+size_t session_name(const session_t *session, char out[SESSION_NAME_MAX]) {
     size_t stem = session_stem_len(session);
-    memcpy(name, session->id, stem);
+    memcpy(out, session->id, stem);
+    memcpy(out + stem, session->suffix, session->suffix_len);
+    return stem + session->suffix_len;
+}
+
+/* Gives the session a name that nobody has on its worker, the bare id only if it `may_be_bare`.
+ * False: all taken. */
+static bool choose_name(const sessions_t *sessions, session_t *session, bool may_be_bare) {
+    char name[SESSION_NAME_MAX];
     for (int attempt = may_be_bare ? 0 : 1; attempt < 3; attempt++) {
         int len = snprintf(session->suffix, sizeof session->suffix, "~%d%s", (int)session->client->id,
                            attempt > 1 ? "~" : "");
-        if (!attempt) len = 0;
-        session->suffix_len = (uint8_t)len;
-        memcpy(name + stem, session->suffix, session->suffix_len);
-        size_t total = stem + session->suffix_len;
-        *hash = index_hash((uint32_t)session->target->worker_id, name, total);
-        if (!sessions_find_on(sessions, session->target, name, total)) return true;
+        session->suffix_len = attempt ? (uint8_t)len : 0;
+        if (!sessions_find_on(sessions, session->target, name, session_name(session, name))) return true;
     }
     return false;
+}
+
+static uint32_t hash_of_session(const session_t *session) {
+    char name[SESSION_NAME_MAX];
+    return hash_of_name(session->target, name, session_name(session, name));
+}
+
+static void leave_by_client(sessions_t *sessions, const session_t *session) {
+    index_remove(&sessions->by_client, hash_of_id(session->client, session->id, session->len), session);
 }
 
 /* `own_len`: how much of the id's end is the client's alone. */
@@ -87,17 +118,17 @@ static session_t *bind_named(sessions_t *sessions, client_t *client, target_t *t
     if (!session) return NULL;
     session->client = client;
     session->target = target;
+    session->pool = target->pool;
     session->len = (uint16_t)len;
     session->own_len = (uint8_t)own_len;
     memcpy(session->id, id, len);
-    uint32_t name_hash;
-    if (!choose_name(sessions, session, true, &name_hash) ||
-        !index_add(&sessions->by_client, &session->by_client, index_hash((uint32_t)client->id, id, len))) {
+    if (!choose_name(sessions, session, true) ||
+        !index_add(&sessions->by_client, hash_of_id(client, id, len), session)) {
         sys_free(session);
         return NULL;
     }
-    if (!index_add(&sessions->by_target, &session->by_target, name_hash)) {
-        index_remove(&sessions->by_client, &session->by_client);
+    if (!index_add(&sessions->by_target, hash_of_session(session), session)) {
+        leave_by_client(sessions, session);
         sys_free(session);
         return NULL;
     }
@@ -113,10 +144,12 @@ session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *targe
 }
 
 session_t *sessions_learn(sessions_t *sessions, client_t *client, target_t *target, const char *name, size_t len) {
-    char id[SESSION_ID_MAX + SESSION_SUFFIX_MAX];
+    char id[SESSION_NAME_MAX];
     memcpy(id, name, len);
     int own_len = 0;
-    for (int attempt = 0; sessions_find(sessions, client, target->pool, id, len + (size_t)own_len); attempt++) {
+    for (int attempt = 0;; attempt++) {
+        session_key_t key = sessions_key(sessions, client, id, len + (size_t)own_len);
+        if (!sessions_find(sessions, &key, target->pool)) break;
         own_len = snprintf(id + len, SESSION_SUFFIX_MAX, "@%d%s", (int)target->worker_id, attempt ? "@" : "");
         if (attempt == 2 || len + (size_t)own_len > SESSION_ID_MAX) return NULL; /* all taken, or too long */
     }
@@ -126,20 +159,20 @@ session_t *sessions_learn(sessions_t *sessions, client_t *client, target_t *targ
 bool sessions_rename(sessions_t *sessions, session_t *session) {
     uint8_t len = session->suffix_len;
     char before[SESSION_SUFFIX_MAX];
-    uint32_t hash;
     memcpy(before, session->suffix, sizeof before);
-    if (!choose_name(sessions, session, false, &hash)) {
+    uint32_t hash = hash_of_session(session);
+    if (!choose_name(sessions, session, false)) {
         session->suffix_len = len;
         memcpy(session->suffix, before, sizeof before);
         return false;
     }
-    index_remove(&sessions->by_target, &session->by_target);
-    return index_add(&sessions->by_target, &session->by_target, hash); /* there are buckets: never fails */
+    index_remove(&sessions->by_target, hash, session);
+    return index_add(&sessions->by_target, hash_of_session(session), session); /* there is a place: never fails */
 }
 
 void sessions_unbind(sessions_t *sessions, session_t *session) {
-    index_remove(&sessions->by_client, &session->by_client);
-    index_remove(&sessions->by_target, &session->by_target);
+    leave_by_client(sessions, session);
+    index_remove(&sessions->by_target, hash_of_session(session), session);
     list_remove(&session->of_client);
     list_remove(&session->on_target);
     list_remove(&session->idle);

@@ -21,14 +21,13 @@
 /* What every message needs stands together, at the end: of 100,000 sessions hardly one is in
  * the cache. */
 typedef struct session {
-    index_link_t by_target; /* (worker id, id and suffix) */
     list_t of_client;
     list_t on_target;
     char suffix[SESSION_SUFFIX_MAX];
     list_t idle; /* in sessions_t.idle while nothing is in flight */
-    index_link_t by_client; /* (client, id) */
     client_t *client;
-    target_t *target; /* its pool is the session's pool */
+    target_t *target;
+    pool_t *pool; /* the target's: to be told without fetching that */
     uint32_t in_flight;
     uint16_t len;
     /* Its name on the worker is the id without its last `own_len` bytes, which are the
@@ -43,14 +42,19 @@ static inline size_t session_stem_len(const session_t *session) {
     return session->len - session->own_len;
 }
 
+#define SESSION_NAME_MAX (SESSION_ID_MAX + SESSION_SUFFIX_MAX)
+
+/* Its name on the worker; the length of it. */
+size_t session_name(const session_t *session, char out[SESSION_NAME_MAX]);
+
 /* Whether the worker knows it by another name than the client. */
 static inline bool session_has_two_names(const session_t *session) {
     return session->own_len || session->suffix_len;
 }
 
 typedef struct sessions {
-    index_t by_client;
-    index_t by_target;
+    index_t by_client; /* (client, id) */
+    index_t by_target; /* (worker id, id and suffix) */
     list_t idle; /* the least recently used first */
     size_t count;
     size_t max;
@@ -59,10 +63,21 @@ typedef struct sessions {
 void sessions_init(sessions_t *sessions, size_t max);
 void sessions_free(sessions_t *sessions);
 
-/* The client's session of this id, in `pool`, or in any pool (the one bound last)
+/* What a client's session is looked for by.  Of many sessions hardly one is in the cache, and what
+ * is not takes as long as all else: to make the key, to fetch and to find are the steps of one
+ * search, with work between them for which nothing has to be waited. */
+typedef struct session_key {
+    const client_t *client;
+    const char *id; /* borrowed */
+    size_t len;
+    uint32_t hash;
+} session_key_t;
+
+session_key_t sessions_key(const sessions_t *sessions, const client_t *client, const char *id, size_t len);
+void sessions_fetch(const sessions_t *sessions, const session_key_t *key); /* may be left out */
+/* The client's session of this key, in `pool`, or in any pool (the one bound last)
  * when `pool` is NULL. */
-session_t *sessions_find(const sessions_t *sessions, const client_t *client, const pool_t *pool, const char *id,
-                         size_t len);
+session_t *sessions_find(const sessions_t *sessions, const session_key_t *key, const pool_t *pool);
 /* The session that the worker knows by this name, suffix included. */
 session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len);
 

@@ -14,8 +14,14 @@ static target_t targets[3]; /* 0, 1 of pool 0; 2 of pool 1 */
 static client_t clients[2];
 static sessions_t sessions;
 
+static session_t *find_bytes(int client, int pool, const char *id, size_t len) {
+    session_key_t key = sessions_key(&sessions, &clients[client], id, len);
+    sessions_fetch(&sessions, &key);
+    return sessions_find(&sessions, &key, pool < 0 ? NULL : &pools[pool]);
+}
+
 static session_t *find(int client, int pool, const char *id) {
-    return sessions_find(&sessions, &clients[client], pool < 0 ? NULL : &pools[pool], id, strlen(id));
+    return find_bytes(client, pool, id, strlen(id));
 }
 
 static session_t *find_on(int target, const char *id) {
@@ -48,8 +54,8 @@ static void test_find(void) {
     CHECK(find_on(1, "s") == NULL);
     CHECK(find_on(0, "s") == a || find_on(0, "s") == c);
     CHECK(sessions_bind(&sessions, &clients[0], &targets[1], "a\0b", 3) != NULL);
-    CHECK(sessions_find(&sessions, &clients[0], NULL, "a\0c", 3) == NULL);
-    CHECK(sessions_find(&sessions, &clients[0], NULL, "a\0b", 3) != NULL);
+    CHECK(find_bytes(0, -1, "a\0c", 3) == NULL);
+    CHECK(find_bytes(0, -1, "a\0b", 3) != NULL);
     CHECK_INT(sessions.count, 4);
     sessions_unbind(&sessions, b);
     CHECK(find(0, -1, "s") == a);

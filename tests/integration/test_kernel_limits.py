@@ -15,18 +15,13 @@ pytestmark = [
     pytest.mark.skipif(sys.implementation.name != "cpython", reason="programs in C: no Python runs in them"),
 ]
 ATTEMPTS = 5  # whatever else the machine does can spoil a comparison, but hardly all
-SCALE_GUARD = 1.5  # the limit is 1.3, and what is measured lies about it (1.26 to 1.35): see scripts/bench
 
 
-def always_over(measure: Callable[[], list[Row]], guard: float = 0) -> dict[str, list[float]]:
-    """What was beyond its limit, and of ratios beyond `guard`, in every attempt, with what was measured."""
+def always_over(measure: Callable[[], list[Row]]) -> dict[str, list[float]]:
+    """What was beyond its limit in every attempt, with what was measured."""
     found: dict[str, list[float]] = {}
     for attempt in range(ATTEMPTS):
-        over = {
-            row.what: row.ratio or row.figure
-            for row in measure()
-            if row.verdict == "over" and not 0 < (row.ratio or 0) <= guard
-        }
+        over = {row.what: row.ratio or row.figure for row in measure() if row.verdict == "over"}
         candidates = found if attempt else {what: [] for what in over}
         found = {what: [*before, over[what]] for what, before in candidates.items() if what in over}
         if not found:
@@ -35,7 +30,7 @@ def always_over(measure: Callable[[], list[Row]], guard: float = 0) -> dict[str,
 
 
 def test_500_workers_and_100000_sessions_keep_their_memory_and_nearly_their_speed():
-    assert not always_over(lambda: kernel.scale(rounds=31), SCALE_GUARD)
+    assert not always_over(lambda: kernel.scale(rounds=31))
 
 
 def test_the_listener_reaches_half_of_what_bare_pipes_do():
