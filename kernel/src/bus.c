@@ -128,15 +128,16 @@ static bool to_worker(void *context, target_t *target, const piece_t *pieces, si
 /* What the host client asks of the bus about its pools and workers. */
 static int manage(void *context, router_order_t order, pool_t *pool, int64_t number) {
     stdio_bus_t *bus = context;
-    int32_t id = (int32_t)number;
-    worker_t *worker = number > 0 && number <= INT32_MAX ? supervisor_find(&bus->supervisor, id) : NULL;
+    bool valid = number > 0 && number <= INT32_MAX;
+    int32_t id = valid ? (int32_t)number : 0;
+    worker_t *worker = valid ? supervisor_find(&bus->supervisor, id) : NULL;
     if (pool && !takes_messages(bus)) return STDIO_BUS_ERR_STATE;
     switch (order) {
     case ROUTER_SCALE: return scale_pool(bus, pool, number);
     case ROUTER_RESTART: return supervisor_restart(&bus->supervisor, pool);
     case ROUTER_ATTACH: return supervisor_attach(&bus->supervisor, pool);
     case ROUTER_OPEN: return stdio_bus_client_open(bus, pool->config->id);
-    case ROUTER_CLOSE: return number > INT32_MAX ? STDIO_BUS_ERR_ENOTFOUND : stdio_bus_client_close(bus, id);
+    case ROUTER_CLOSE: return valid ? stdio_bus_client_close(bus, id) : STDIO_BUS_ERR_ENOTFOUND;
     default: break;
     }
     if (!worker) return STDIO_BUS_ERR_ENOTFOUND;

@@ -4,6 +4,7 @@
 void client_init(client_t *client, int32_t id, pool_t *default_pool, size_t max_line) {
     *client = (client_t){.id = id, .default_pool = default_pool};
     list_init(&client->pending);
+    list_init(&client->waiting);
     list_init(&client->sessions);
     line_reader_init(&client->lines, max_line, CLIENT_LINE_KEEP);
 }

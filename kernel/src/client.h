@@ -17,6 +17,7 @@ typedef struct client {
     int32_t id;
     pool_t *default_pool; /* for messages that name none */
     list_t pending;       /* pending_t.of_client: in both directions */
+    list_t waiting;       /* pending_t.waiting: those of a session that wait for a worker */
     list_t sessions;      /* session_t.of_client */
     uint64_t mark;        /* the router's, to deliver a broadcast once */
     line_reader_t lines;  /* its stream */

@@ -19,7 +19,8 @@
     X(RPC_OVERLOADED, -32084, "overloaded")               \
     X(RPC_STOPPING, -32085, "stopping")                   \
     X(RPC_ANSWER_TOO_LONG, -32086, "answer_too_long")     \
-    X(RPC_CANCELLED, -32087, "cancelled")
+    X(RPC_CANCELLED, -32087, "cancelled")                 \
+    X(RPC_ANSWER_INVALID, -32088, "answer_invalid")
 
 typedef enum rpc_error {
 #define X(name, code, reason) name,

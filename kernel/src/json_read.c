@@ -133,22 +133,31 @@ size_t json_string_decode(json_span_t string, char *out) {
     return (size_t)(to - out);
 }
 
-bool json_string_equals(json_span_t string, const char *text, size_t len) {
-    if (string.len < 2 || string.text[0] != '"') return false;
+/* Compares up to the end of `text`; where the comparison has ended in the string, or NULL. */
+static const char *match_text(json_span_t string, const char *text, size_t len) {
+    if (string.len < 2 || string.text[0] != '"') return NULL;
     const char *p = string.text + 1, *end = string.text + string.len - 1;
-    const char *match = text, *match_end = text + len;
-    while (p < end && match < match_end && *p == *match && *p != '\\') p++, match++;
-    if (p == end || *p != '\\') return p == end && match == match_end; /* else the rest is to be decoded */
-    while (p < end) {
+    const char *match_end = text + len;
+    while (text < match_end) {
         char decoded[4];
         size_t consumed = 1, n = 1;
-        decoded[0] = *p;
+        if (p == end) return NULL;
         if (*p == '\\') n = decode_escape(p, end, decoded, &consumed);
-        if ((size_t)(match_end - match) < n || memcmp(match, decoded, n) != 0) return false;
-        match += n;
+        else decoded[0] = *p;
+        if ((size_t)(match_end - text) < n || memcmp(text, decoded, n) != 0) return NULL;
+        text += n;
         p += consumed;
     }
-    return match == match_end;
+    return p;
+}
+
+bool json_string_equals(json_span_t string, const char *text, size_t len) {
+    const char *end = match_text(string, text, len);
+    return end && end == string.text + string.len - 1;
+}
+
+bool json_string_begins(json_span_t string, const char *text, size_t len) {
+    return match_text(string, text, len) != NULL;
 }
 
 uint64_t json_string_hash(json_span_t string) {

@@ -38,6 +38,9 @@ size_t json_string_decode(json_span_t string, char *out);
 /* Whether the span is a string that decodes to exactly these bytes. */
 bool json_string_equals(json_span_t string, const char *text, size_t len);
 
+/* Whether the span is a string that decodes to these bytes and, perhaps, more. */
+bool json_string_begins(json_span_t string, const char *text, size_t len);
+
 /* A hash of what the string decodes to, however it is spelled; 64 bits, FNV-1a. */
 uint64_t json_string_hash(json_span_t string);
 

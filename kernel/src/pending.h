@@ -33,6 +33,7 @@ typedef struct pending {
     target_t *target;   /* where it went or must go; NULL while any worker will do */
     session_t *session; /* NULL: none bound */
     list_t of_client;
+    list_t waiting; /* in client->waiting */
     list_t place; /* in a queue, in target->sent or in target->asks */
     uint64_t sequence; /* order of arrival */
     uint64_t position; /* where its message begins in the target's stream */

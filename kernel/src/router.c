@@ -82,10 +82,10 @@ static session_t *find_session(const inbound_t *in, const pool_t *pool) {
 /* The pool where a message of the same session, named in the same field, waits for a worker
  * to be bound to. */
 static pool_t *waiting_pool(const inbound_t *in, scan_field_t field) {
-    const list_t *all = &in->client->pending;
+    const list_t *all = &in->client->waiting;
     for (list_t *link = in->session.len ? list_first(all) : NULL; link; link = list_next(all, link)) {
-        const pending_t *p = list_entry(link, pending_t, of_client);
-        if (p->message && p->session_len == in->session.len && session_field(in, p->pool->config->profile) == field &&
+        const pending_t *p = list_entry(link, pending_t, waiting);
+        if (p->session_len == in->session.len && session_field(in, p->pool->config->profile) == field &&
             memcmp(pending_session_id(p), in->session_id, in->session.len) == 0)
             return p->pool;
     }
@@ -251,9 +251,8 @@ void router_client_too_long(router_t *router, client_t *client, const line_t *li
     inbound_t in = {.router = router, .client = client, .scan = &scan, .answer = true};
     json_span_t id;
     if (router_find_id(line, &id) && id.len <= ID_MAX && (json_is_string(id) || json_is_number(id))) in.id = id;
-    if (line->len) json_scan(line->text, line->len, &scan);
     int64_t number;
-    pending_t *ask = in.id.text && !scan_has(&scan, FIELD_METHOD) && json_integer(in.id, &number)
+    pending_t *ask = in.id.text && !router_has_method(line) && json_integer(in.id, &number)
                          ? pending_of_id(&router->pendings, number)
                          : NULL;
     if (ask && ask->kind == PENDING_ASK && ask->client == client) {

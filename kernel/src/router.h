@@ -4,7 +4,8 @@
  *
  * Takes lines and facts, returns lines through router_ops_t; owns no descriptor, no
  * clock and no loop.  Client-to-worker is in router.c, worker-to-client in
- * router_worker.c, what both share in router_common.c (router_internal.h).
+ * router_worker.c, what both share in router_common.c and router_damaged.c
+ * (router_internal.h).
  */
 #ifndef STDIO_BUS_ROUTER_H
 #define STDIO_BUS_ROUTER_H

@@ -130,8 +130,8 @@ size_t router_state_id(json_span_t state, char out[STATE_ID_SIZE]) {
 }
 
 bool router_is_control(json_span_t method) {
-    static const char prefix[] = "\"stdio_bus/";
-    return method.len >= sizeof prefix && memcmp(method.text, prefix, sizeof prefix - 1) == 0;
+    static const char prefix[] = "stdio_bus/";
+    return json_string_begins(method, prefix, sizeof prefix - 1);
 }
 
 /* Out of the queue it waits in, if it does.  Returns its message, for the caller to
@@ -142,6 +142,7 @@ static char *leave_queue(pending_t *p) {
     p->pool->queued--;
     p->pool->queued_bytes -= p->message_len;
     list_remove(&p->place);
+    list_remove(&p->waiting);
     p->message = NULL;
     return message;
 }

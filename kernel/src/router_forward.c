@@ -29,20 +29,24 @@ static bool passes_host_id(const inbound_t *in) {
     return !other || other->host_id || !(other->kind == PENDING_CALL || other->kind == PENDING_HANDSHAKE);
 }
 
+/* Whether a worker may know another call than this one by the id that the bus has given it: the
+ * host's own ids pass unchanged, and one it has given up may still be answered. */
+static bool is_ambiguous(const router_t *router, const pending_t *call) {
+    char text[ID_TEXT_SIZE];
+    size_t len = router_id_text(call->id, text);
+    const client_t *host = list_entry(list_first(&router->clients), client_t, link);
+    const pending_t *other = pending_of_client(&router->pendings, host, text, len);
+    return (other && other != call) || pending_abandoned(&router->pendings, NULL, text, len);
+}
+
 static pending_t *new_call(inbound_t *in, const pending_texts_t *texts) {
     router_t *router = in->router;
-    bool host_ids = in->pool->config->profile->host_ids;
-    for (;;) {
-        pending_t *call = pending_new(&router->pendings, PENDING_CALL, in->client, texts);
-        if (!call || !host_ids) return call;
-        char text[ID_TEXT_SIZE];
-        size_t len = router_id_text(call->id, text);
-        list_t *host = list_first(&router->clients);
-        if (!pending_of_client(&router->pendings, list_entry(host, client_t, link), text, len) ||
-            (len == texts->id_len && memcmp(text, texts->id, len) == 0))
-            return call;
+    pending_t *call = pending_new(&router->pendings, PENDING_CALL, in->client, texts);
+    while (call && in->pool->config->profile->host_ids && is_ambiguous(router, call)) {
         pending_release(&router->pendings, call); /* the next one has another id */
+        call = pending_new(&router->pendings, PENDING_CALL, in->client, texts);
     }
+    return call;
 }
 
 /* The routing fields as the client wrote them, for the answer.  NULL: no memory. */
@@ -177,6 +181,7 @@ static bool enqueue(inbound_t *in, pending_t *p, target_t *bound) {
     pool->queued_bytes += len;
     p->target = bound;
     list_append(bound ? &bound->queue : &pool->queue, &p->place);
+    if (p->session_len) list_append(&in->client->waiting, &p->waiting);
     return true;
 }
 

@@ -60,8 +60,19 @@ bool router_send_pending(router_t *router, pending_t *pending, target_t *target,
 /* Answers a worker's request with an error, in place of the client. */
 void router_refuse_ask(router_t *router, pending_t *ask, const char *message);
 
-/* The id in an over-long line, from its head or its tail, as JSON text. */
+/* The request of a client, or the bus's own, that an answer belongs to; NULL when it is late or
+ * made up. */
+pending_t *router_find_answered(const router_t *router, const target_t *target, json_span_t id);
+/* Answers a worker's request in the bus's name. */
+void router_refuse_worker(router_t *router, target_t *target, json_span_t id, rpc_error_t error, const char *message);
+
+/* What can be told of an over-long line, from its head or its tail: its id as JSON text, and
+ * whether it has a method. */
 bool router_find_id(const line_t *line, json_span_t *id);
+bool router_has_method(const line_t *line);
+/* A worker's line that is no JSON-RPC message (scan->error says why): ends the request that it
+ * answers, if that can be told. */
+void router_worker_damaged(router_t *router, target_t *target, const scan_t *scan, size_t len);
 
 /* Whether the method (a JSON string) is in the bus's own name space, stdio_bus/. */
 bool router_is_control(json_span_t method);

@@ -1,6 +1,7 @@
 /*
  * router_worker.c - see router.h: what comes from workers, and what becomes of their
- * requests when they are ready, lost or failed.
+ * requests when they are ready, lost or failed.  Lines that cannot be read whole are
+ * router_damaged.c's.
  */
 #include <stdio.h>
 #include <string.h>
@@ -24,8 +25,7 @@ static void deliver(router_t *router, client_t *client, const target_t *target, 
     router_to_client(router, client, target->worker_id, pieces, count);
 }
 
-/* The request that an answer belongs to; NULL when it is late or made up. */
-static pending_t *find_answered(const router_t *router, const target_t *target, json_span_t id) {
+pending_t *router_find_answered(const router_t *router, const target_t *target, json_span_t id) {
     pending_t *call = NULL;
     int64_t number;
     if (target->pool->config->profile->host_ids)
@@ -141,7 +141,7 @@ static void learn_state(router_t *router, const pending_t *call, const scan_t *s
 }
 
 static void take_answer(router_t *router, target_t *target, const scan_t *scan, size_t len) {
-    pending_t *call = find_answered(router, target, message_value(scan, FIELD_ID));
+    pending_t *call = router_find_answered(router, target, message_value(scan, FIELD_ID));
     if (!call || call->abandoned) router->routing_errors++; /* late, or answered twice */
     if (!call) return;
     if (call->kind == PENDING_HANDSHAKE) {
@@ -152,9 +152,10 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
         message_t message;
         message_init(&message, scan, len);
         if (!call->host_id) message_replace(&message, FIELD_ID, pending_id_text(call), call->id_len);
-        restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
-        learn_session(router, call, scan, &message);
+        /* What is learned can make the bus forget another session: names are borrowed afterwards. */
         learn_state(router, call, scan);
+        learn_session(router, call, scan, &message);
+        restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
         if (call->pool->config->profile->subscriptions && scan_has(scan, FIELD_RESULT_SUBSCRIPTION_ID))
             message_replace(&message, FIELD_RESULT_SUBSCRIPTION_ID, pending_id_text(call), call->id_len);
         if (call->put_back_len) {
@@ -181,8 +182,7 @@ static client_t *asked_client(const router_t *router, const target_t *target, co
     return owner;
 }
 
-/* Answers a worker's request in the bus's name. */
-static void refuse_worker(router_t *router, target_t *target, json_span_t id, rpc_error_t error, const char *message) {
+void router_refuse_worker(router_t *router, target_t *target, json_span_t id, rpc_error_t error, const char *message) {
     char body[256];
     int len = snprintf(body, sizeof body, ",\"error\":{\"code\":%d,\"message\":\"%s\"}}", rpc_error_code(error), message);
     piece_t pieces[] = {{"{\"jsonrpc\":\"2.0\",\"id\":", 22}, {id.text, id.len}, {body, (size_t)len}};
@@ -191,7 +191,7 @@ static void refuse_worker(router_t *router, target_t *target, json_span_t id, rp
 
 void router_refuse_ask(router_t *router, pending_t *ask, const char *message) {
     json_span_t id = {pending_id_text(ask), ask->id_len};
-    refuse_worker(router, ask->target, id, RPC_METHOD_NOT_FOUND, message);
+    router_refuse_worker(router, ask->target, id, RPC_METHOD_NOT_FOUND, message);
     ask->target->ask_count--;
     pending_release(&router->pendings, ask);
 }
@@ -200,7 +200,7 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
     json_span_t id = message_value(scan, FIELD_ID);
     client_t *client = asked_client(router, target, scan);
     if (!client) {
-        refuse_worker(router, target, id, RPC_METHOD_NOT_FOUND, "no client can be asked");
+        router_refuse_worker(router, target, id, RPC_METHOD_NOT_FOUND, "no client can be asked");
         return;
     }
     pending_texts_t texts = {.id = id.text, .id_len = id.len};
@@ -208,7 +208,7 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
                          ? pending_new(&router->pendings, PENDING_ASK, client, &texts)
                          : NULL;
     if (!ask) {
-        refuse_worker(router, target, id, RPC_OVERLOADED, "too many requests wait for their answer");
+        router_refuse_worker(router, target, id, RPC_OVERLOADED, "too many requests wait for their answer");
         return;
     }
     ask->pool = target->pool;
@@ -348,7 +348,10 @@ static void take_notification(router_t *router, target_t *target, const scan_t *
 
 bool router_worker_line(router_t *router, target_t *target, const char *text, size_t len) {
     scan_t scan;
-    if (json_scan(text, len, &scan) != SCAN_OK) return false;
+    if (json_scan(text, len, &scan) != SCAN_OK) {
+        router_worker_damaged(router, target, &scan, len);
+        return false;
+    }
     bool has_id = scan_has(&scan, FIELD_ID);
     if (scan_has(&scan, FIELD_METHOD)) {
         json_span_t method = message_value(&scan, FIELD_METHOD);
@@ -358,61 +361,12 @@ bool router_worker_line(router_t *router, target_t *target, const char *text, si
         return true;
     }
     /* Some write both members, one of them null: that is an answer all the same. */
-    if (!has_id || !(scan_has(&scan, FIELD_RESULT) || scan_has(&scan, FIELD_ERROR))) return false;
+    if (!has_id || !(scan_has(&scan, FIELD_RESULT) || scan_has(&scan, FIELD_ERROR))) {
+        scan.error = "it has neither a result nor an error";
+        router_worker_damaged(router, target, &scan, len);
+        return false;
+    }
     take_answer(router, target, &scan, len);
-    return true;
-}
-
-/* The last `"id": value` of the tail that is a member of the outermost object: behind it
- * nothing but further members may stand before the final brace. */
-static bool id_in_tail(const char *tail, size_t len, json_span_t *id) {
-    for (size_t at = len; at-- > 1;) {
-        if (len - at < 5 || memcmp(tail + at, "\"id\"", 4) != 0 || tail[at - 1] == '\\') continue;
-        char object[CLIENT_LINE_KEEP + 2];
-        size_t n = len - at;
-        if (n > CLIENT_LINE_KEEP) return false;
-        object[0] = '{';
-        memcpy(object + 1, tail + at, n);
-        scan_t scan;
-        if (json_scan(object, n + 1, &scan) != SCAN_OK || !scan_has(&scan, FIELD_ID)) continue;
-        const scan_value_t *value = &scan.field[FIELD_ID];
-        *id = (json_span_t){tail + at + value->start - 1, value->end - value->start};
-        return true;
-    }
-    return false;
-}
-
-bool router_find_id(const line_t *line, json_span_t *id) {
-    scan_t scan;
-    if (line->len) json_scan(line->text, line->len, &scan);
-    if (line->len && scan_has(&scan, FIELD_ID)) {
-        *id = message_value(&scan, FIELD_ID);
-        return true;
-    }
-    return line->tail_len && id_in_tail(line->tail, line->tail_len, id);
-}
-
-bool router_worker_too_long(router_t *router, target_t *target, const line_t *line) {
-    json_span_t id;
-    scan_t scan;
-    json_scan(line->text, line->len, &scan);
-    bool found = router_find_id(line, &id);
-    if (scan_has(&scan, FIELD_METHOD)) { /* no answer: no request ends with it */
-        router->routing_errors++;
-        if (found) refuse_worker(router, target, id, RPC_INVALID_REQUEST, "the request is too long");
-        return true;
-    }
-    if (!found) return false;
-    pending_t *call = find_answered(router, target, id);
-    if (!call || call->abandoned) router->routing_errors++;
-    if (!call) return true;
-    if (call->kind == PENDING_HANDSHAKE) return false;
-    char message[128];
-    snprintf(message, sizeof message, "the worker's answer is longer than %zu bytes (limits.max_input_buffer)",
-             router->max_line);
-    error_detail_t detail = {.pool = target->pool, .worker_id = target->worker_id};
-    router_fail_call(router, call, RPC_ANSWER_TOO_LONG, &detail, message);
-    router_dispatch_target(router, target);
     return true;
 }
 

@@ -17,6 +17,9 @@ void sessions_free(sessions_t *sessions) {
 }
 
 #define CACHE_LINE 64
+/* Before a session is refused for want of a name: others may have taken those that are tried first.
+ * The last one fits into a suffix. */
+#define NAMES_TRIED 1000
 
 static uint32_t hash_of_id(const client_t *client, const char *id, size_t len) {
     return index_hash((uint32_t)client->id, id, len);
@@ -88,10 +91,12 @@ size_t session_name(const session_t *session, char out[SESSION_NAME_MAX]) {
  * False: all taken. */
 static bool choose_name(const sessions_t *sessions, session_t *session, bool may_be_bare) {
     char name[SESSION_NAME_MAX];
-    for (int attempt = may_be_bare ? 0 : 1; attempt < 3; attempt++) {
-        int len = snprintf(session->suffix, sizeof session->suffix, "~%d%s", (int)session->client->id,
-                           attempt > 1 ? "~" : "");
-        session->suffix_len = attempt ? (uint8_t)len : 0;
+    for (int attempt = may_be_bare ? 0 : 1; attempt < NAMES_TRIED; attempt++) {
+        char *suffix = session->suffix;
+        int len = attempt == 0   ? 0
+                  : attempt == 1 ? snprintf(suffix, SESSION_SUFFIX_MAX, "~%d", (int)session->client->id)
+                                 : snprintf(suffix, SESSION_SUFFIX_MAX, "~%d~%d", (int)session->client->id, attempt);
+        session->suffix_len = (uint8_t)len;
         if (!sessions_find_on(sessions, session->target, name, session_name(session, name))) return true;
     }
     return false;

@@ -17,6 +17,7 @@ int main(void) {
         {RPC_OVERLOADED, -32084, "overloaded"},
         {RPC_STOPPING, -32085, "stopping"},
         {RPC_ANSWER_TOO_LONG, -32086, "answer_too_long"},
+        {RPC_ANSWER_INVALID, -32088, "answer_invalid"},
         {RPC_CANCELLED, -32087, "cancelled"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

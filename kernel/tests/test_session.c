@@ -74,11 +74,32 @@ static void test_rename(void) {
     CHECK(find_on(0, "s") == b);
     CHECK(sessions_rename(&sessions, a));
     CHECK(find_on(0, "s~0") == NULL);
-    CHECK(find_on(0, "s~0~") == a);
+    CHECK(find_on(0, "s~0~2") == a);
     CHECK(bind(1, 0, "s~0") != NULL);
-    CHECK(!sessions_rename(&sessions, a)); /* all are taken: it keeps its own */
-    CHECK(find_on(0, "s~0~") == a);
+    CHECK(sessions_rename(&sessions, a)); /* whatever others have taken, there is a further one */
+    CHECK(find_on(0, "s~0~3") == a);
     unbind_all();
+}
+
+/* When all names are taken that are tried, it keeps its own. */
+static void test_no_name_left(void) {
+    enum { TAKEN = 998 };
+    sessions_t few = sessions;
+    sessions_init(&sessions, 2 * TAKEN);
+    for (int i = 0; i <= TAKEN; i++) {
+        char name[16];
+        snprintf(name, sizeof name, i ? "s~0~%d" : "s~0", i + 1);
+        REQUIRE(bind(1, 0, name) != NULL);
+    }
+    session_t *a = bind(0, 0, "s");
+    CHECK(!sessions_rename(&sessions, a));
+    CHECK(find_on(0, "s") == a);
+    CHECK(bind(1, 0, "s") != NULL); /* its client can still have one of this name */
+    CHECK(find_on(0, "s~1") != NULL);
+    unbind_all();
+    sessions_free(&sessions);
+    sessions = few;
+    list_init(&sessions.idle);
 }
 
 /* What workers name alike, a client that has both does not. */
@@ -167,6 +188,7 @@ int main(void) {
     sessions_init(&sessions, 4);
     test_find();
     test_rename();
+    test_no_name_left();
     test_learn();
     test_least_recently_used();
     test_busy();

@@ -40,6 +40,7 @@ _KINDS: dict[int, _Kind] = {
     -32085: _Kind(TransportError, "send it to a bus that is running"),
     -32086: _Kind(ResourceExhaustedError, "raise limits.max_input_buffer or ask for less"),
     -32087: _Kind(CancelledError, "send it again if the answer is still wanted"),
+    -32088: _Kind(InternalError, "correct the worker, which wrote what is no JSON-RPC"),
 }
 
 # How a text may name each fact; the first is how it is named here.

@@ -16,6 +16,7 @@ KINDS = {
     -32084: errors.ResourceExhaustedError,
     -32085: errors.TransportError,
     -32086: errors.ResourceExhaustedError,
+    -32088: errors.InternalError,
     -32087: errors.CancelledError,
 }
 
