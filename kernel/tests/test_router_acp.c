@@ -409,6 +409,23 @@ static void test_cancel_request(void) {
     bench_close();
 }
 
+/* An answer that names two sessions, when learning the one makes the bus forget the other. */
+static void test_learning_forgets_what_is_named(void) {
+    static const char NEW[] = "{'jsonrpc':'2.0','id':#,'method':'session/new','params':{'cwd':'/'}}";
+    open_ready("{'pools':[{'id':'p','command':'c','protocol':'acp','instances':2}],'limits':{'max_sessions':2}}", 1, 2);
+    make_session(0, 1, "abc");
+    bench_send(0, "{'jsonrpc':'2.0','id':1,'method':'session/new','params':{'cwd':'/'}}");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{'sessionId':'abc'}}", WORKER_GETS(2, NEW)));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','id':1,'result':{'sessionId':'abc@2'}}");
+    send_prompt(0, 2, "abc");
+    prompt_on(1, "abc"); /* so that abc@2 is the only idle one */
+    bench_send(0, "{'jsonrpc':'2.0','id':3,'method':'session/new','params':{'cwd':'/'}}");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{'sessionId':'new'},'params':{'sessionId':'abc'}}",
+                      WORKER_GETS(2, NEW)));
+    CLIENT_GETS(0, 2, "{'jsonrpc':'2.0','id':3,'result':{'sessionId':'new'},'params':{'sessionId':'abc'}}");
+    bench_close();
+}
+
 int main(void) {
     fake_sys_begin();
     test_handshake();
@@ -425,6 +442,7 @@ int main(void) {
     test_same_name_and_queue();
     test_fork();
     test_cancel_request();
+    test_learning_forgets_what_is_named();
     fake_sys_end();
     return check_result();
 }

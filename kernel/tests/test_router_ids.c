@@ -175,6 +175,49 @@ static void test_host_id_used_again_after_cancelling(void) {
     bench_close();
 }
 
+/* Ids counted from 1 on either side: the bus's id for a client's request is never the host's own,
+ * even where that client has called its request the same. */
+static void test_ids_counted_alike(void) {
+    open_ready(OWN, 2);
+    for (int id = 1; id <= 8; id++) {
+        bench_send(0, "{'id':%d,'method':'host','sessionId':'s'}", id);
+        CHECK_INT(WORKER_GETS(1, "{'id':#,'method':'host','sessionId':'s'}"), id);
+    }
+    for (int id = 1; id <= 16; id++) {
+        bench_send(1, "{'id':%d,'method':'client','pool':'p'}", id);
+        const char *line = bench_for_worker(1);
+        if (!line) line = bench_for_worker(2);
+        CHECK(CHECK_LIKE(line, quoted("{'id':#,'method':'client','pool':'p'}")) > 8);
+    }
+    for (int id = 1; id <= 8; id++) {
+        CHECK(bench_reply(1, "{'id':%d,'result':'host'}", id));
+        CHECK_INT(CLIENT_GETS(0, 1, "{'id':#,'result':'host'}"), id);
+    }
+    bench_close();
+}
+
+/* Nor is it one of a request that the host has given up and the worker may still answer. */
+static void test_ids_of_cancelled_requests(void) {
+    enum { FIRST = 21, LAST = 28 };
+    open_ready(OWN, 2);
+    for (int id = FIRST; id <= LAST; id++) {
+        bench_send(0, "{'id':%d,'method':'host','sessionId':'s'}", id);
+        WORKER_GETS(1, "{'id':#,'method':'host','sessionId':'s'}");
+        bench_send(0, "{'method':'stdio_bus/cancel','params':{'id':%d}}", id);
+        CHECK(bench_for_client(0, 1) != NULL);
+    }
+    for (int id = 1; id <= 2 * LAST; id++) {
+        bench_send(1, "{'id':%d,'method':'client','pool':'p'}", id);
+        const char *line = bench_for_worker(1);
+        if (!line) line = bench_for_worker(2);
+        long long wire = CHECK_LIKE(line, quoted("{'id':#,'method':'client','pool':'p'}"));
+        CHECK(wire < FIRST || wire > LAST);
+    }
+    for (int id = FIRST; id <= LAST; id++) CHECK(bench_reply(1, "{'id':%d,'result':'late'}", id));
+    QUIET();
+    bench_close();
+}
+
 /* What a worker may write differently from what it was sent finds its request all the same. */
 static void test_host_ids_that_are_rewritten(void) {
     open_ready(OWN, 1);
@@ -215,6 +258,8 @@ int main(void) {
     test_host_ids();
     test_host_ids_and_others();
     test_host_id_used_again_after_cancelling();
+    test_ids_counted_alike();
+    test_ids_of_cancelled_requests();
     test_host_ids_that_are_rewritten();
     test_put_back();
     fake_sys_end();
