@@ -421,10 +421,7 @@ static client_t *find_client(const stdio_bus_t *bus, int client_id) {
     return NULL;
 }
 
-int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len) {
-    if (!takes_messages(bus) && bus->state != STDIO_BUS_STATE_STOPPING) return STDIO_BUS_ERR_STATE;
-    client_t *client = find_client(bus, client_id);
-    if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
+static void take_lines(stdio_bus_t *bus, client_t *client, const char *data, size_t len) {
     line_t line;
     line_result_t result;
     line_feed(&client->lines, data, len);
@@ -432,6 +429,23 @@ int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len
         if (result == LINE_READY) router_client_line(&bus->router, client, line.text, line.len, true);
         else router_client_too_long(&bus->router, client, &line);
     }
+}
+
+int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len) {
+    if (!takes_messages(bus) && bus->state != STDIO_BUS_STATE_STOPPING) return STDIO_BUS_ERR_STATE;
+    client_t *client = find_client(bus, client_id);
+    if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
+    /* In a callback that a line of this very client has caused: behind what it came with. */
+    if (client->feeding) return buffer_append(&client->later, data, len) ? STDIO_BUS_OK : STDIO_BUS_ERR_BUFFER;
+    client->feeding = true;
+    take_lines(bus, client, data, len);
+    while (client->later.len) {
+        buffer_t more = client->later;
+        buffer_init(&client->later, more.max);
+        take_lines(bus, client, buffer_bytes(&more), more.len);
+        buffer_free(&more);
+    }
+    client->feeding = false;
     finish(bus);
     return STDIO_BUS_OK;
 }
@@ -463,6 +477,7 @@ int stdio_bus_client_open(stdio_bus_t *bus, const char *pool_id) {
 int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
     client_t *client = client_id == STDIO_BUS_HOST_CLIENT ? NULL : find_client(bus, client_id);
     if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
+    if (client->feeding) return STDIO_BUS_ERR_STATE; /* in a callback that a line of its own has caused */
     router_remove_client(&bus->router, client);
     client_free(client);
     sys_free(client);

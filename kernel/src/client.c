@@ -7,8 +7,10 @@ void client_init(client_t *client, int32_t id, pool_t *default_pool, size_t max_
     list_init(&client->waiting);
     list_init(&client->sessions);
     line_reader_init(&client->lines, max_line, CLIENT_LINE_KEEP);
+    buffer_init(&client->later, SIZE_MAX / 2);
 }
 
 void client_free(client_t *client) {
     line_reader_free(&client->lines);
+    buffer_free(&client->later);
 }

@@ -5,8 +5,10 @@
 #ifndef STDIO_BUS_CLIENT_H
 #define STDIO_BUS_CLIENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "buffer.h"
 #include "line.h"
 #include "list.h"
 #include "pool.h"
@@ -17,10 +19,13 @@ typedef struct client {
     int32_t id;
     pool_t *default_pool; /* for messages that name none */
     list_t pending;       /* pending_t.of_client: in both directions */
+    size_t pending_count;
     list_t waiting;       /* pending_t.waiting: those of a session that wait for a worker */
     list_t sessions;      /* session_t.of_client */
     uint64_t mark;        /* the router's, to deliver a broadcast once */
     line_reader_t lines;  /* its stream */
+    bool feeding;         /* lines are being taken from it: what comes meanwhile waits in `later` */
+    buffer_t later;
 } client_t;
 
 /* Bytes kept of either end of an over-long line, to find its id in. */

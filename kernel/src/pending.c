@@ -55,7 +55,21 @@ static bool copy_texts(pending_t *p, const pending_texts_t *t) {
     return true;
 }
 
+/* Whoever comes later must find some, however many one client wants: it has at most half of what
+ * others have left. */
+static bool is_greedy(const pendings_t *pendings, const client_t *client) {
+    return client && client->pending_count >= PENDING_MAX - pendings->count;
+}
+
+static void leave_client(pending_t *pending) {
+    if (pending->client) pending->client->pending_count--;
+    list_remove(&pending->of_client);
+    tie_drop(pending->tie);
+    pending->tie = NULL;
+}
+
 pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *client, const pending_texts_t *texts) {
+    if (is_greedy(pendings, client)) return NULL;
     if (!pendings->free && !add_chunk(pendings)) return NULL;
     pending_t *p = pendings->free;
     uint64_t id = p->id;
@@ -74,7 +88,11 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
     }
     pendings->free = next;
     p->sequence = ++pendings->sequence;
-    if (client) list_append(&client->pending, &p->of_client);
+    pendings->count++;
+    if (client) {
+        list_append(&client->pending, &p->of_client);
+        client->pending_count++;
+    }
     return p;
 }
 
@@ -85,7 +103,7 @@ static void leave_index(pendings_t *pendings, pending_t *pending) {
 
 void pending_abandon(pendings_t *pendings, pending_t *pending) {
     if (!pending->host_id) leave_index(pendings, pending);
-    list_remove(&pending->of_client);
+    leave_client(pending);
     pending->client = NULL;
     pending->abandoned = true;
     pendings->calls--;
@@ -94,8 +112,9 @@ void pending_abandon(pendings_t *pendings, pending_t *pending) {
 void pending_release(pendings_t *pendings, pending_t *pending) {
     if (pending->kind == PENDING_CALL && !pending->abandoned) pending_abandon(pendings, pending);
     leave_index(pendings, pending);
-    list_remove(&pending->of_client);
+    leave_client(pending);
     list_remove(&pending->place);
+    pendings->count--;
     if (pending->texts != pending->small) sys_free(pending->texts);
     sys_free(pending->message);
     uint64_t generation = (pending->id - 1) / PENDING_MAX + 1;

@@ -31,6 +31,7 @@ typedef struct pending {
     client_t *client; /* NULL for a handshake of the bus, and once abandoned */
     pool_t *pool;
     target_t *target;   /* where it went or must go; NULL while any worker will do */
+    tie_t *tie;         /* of the client to the target, of a call that is sent */
     session_t *session; /* NULL: none bound */
     list_t of_client;
     list_t waiting; /* in client->waiting */
@@ -53,6 +54,7 @@ typedef struct pendings {
     pending_t **chunks;
     size_t chunk_count;
     pending_t *free;
+    size_t count; /* entries in use */
     index_t by_client_id;
     size_t calls; /* of kind PENDING_CALL, not abandoned */
     uint64_t sequence;
@@ -74,7 +76,8 @@ static inline const char *pending_session_id(const pending_t *p) { return pendin
 void pendings_free(pendings_t *pendings); /* all entries must have been released */
 
 /* A new entry in no list, with the texts copied, findable by pending_of_client when it
- * is a call.  NULL: no memory, or PENDING_MAX reached. */
+ * is a call.  NULL: no memory, PENDING_MAX reached, or the client has as many as it leaves to all
+ * others. */
 pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *client, const pending_texts_t *texts);
 /* Takes it out of every list and index; the id is never used again. */
 void pending_release(pendings_t *pendings, pending_t *pending);

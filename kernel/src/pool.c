@@ -21,6 +21,7 @@ void target_init(target_t *target, pool_t *pool, int32_t worker_id) {
     list_init(&target->queue);
     list_init(&target->asks);
     list_init(&target->sessions);
+    list_init(&target->ties);
 }
 
 static void end_starting(target_t *target) {

@@ -46,10 +46,11 @@ typedef struct target {
     list_t asks;       /* pending_t.place: the worker's own requests, out to clients */
     size_t ask_count;
     list_t sessions;   /* session_t.on_target */
+    list_t ties;       /* tie_t.on_target: the clients that have something here, but for the host */
 } target_t;
 
 /* From a target on, the bytes of the worker around it that a message needs. */
-#define TARGET_FETCH 448
+#define TARGET_FETCH 464
 
 void pool_init(pool_t *pool, const config_pool_t *config);
 void pool_free(pool_t *pool); /* its queue must be empty */

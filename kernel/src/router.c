@@ -148,6 +148,8 @@ static bool check_clean(inbound_t *in) {
                              "unknown top-level field %.*s: JSON-RPC 2.0 has none of this name, move it into \"params\"",
                              utf8_clip(scan->text + scan->unknown.key, len, QUOTED_MAX), scan->text + scan->unknown.key);
     }
+    if (inbound_has(in, FIELD_RESULT) || inbound_has(in, FIELD_ERROR))
+        return router_refuse(in, RPC_INVALID_REQUEST, NULL, "a message with a \"method\" has no \"result\" and no \"error\"");
     if (inbound_has(in, FIELD_PARAMS) && !memchr("{[", *inbound_value(in, FIELD_PARAMS).text, 2))
         return router_refuse(in, RPC_INVALID_REQUEST, NULL, "\"params\" must be an object or an array");
     return true;
@@ -170,21 +172,40 @@ void router_answer_result(inbound_t *in, const char *result) {
     router_to_client(in->router, in->client, 0, pieces, 5);
 }
 
+/* The request of a worker that the client knows by this number; NULL: late, or never asked. */
+static pending_t *ask_of_client(const inbound_t *in, json_span_t id) {
+    int64_t number;
+    pending_t *ask = json_integer(id, &number) ? pending_of_id(&in->router->pendings, number) : NULL;
+    return ask && ask->kind == PENDING_ASK && ask->client == in->client ? ask : NULL;
+}
+
+/* What a strict worker sees of an answer: nothing but what JSON-RPC knows. */
+static size_t clean_answer(const inbound_t *in, const pending_t *ask, piece_t pieces[MESSAGE_MAX_PIECES]) {
+    json_span_t error = inbound_has(in, FIELD_ERROR) ? inbound_value(in, FIELD_ERROR) : (json_span_t){"null", 4};
+    bool failed = *error.text != 'n' || !inbound_has(in, FIELD_RESULT);
+    json_span_t value = failed ? error : inbound_value(in, FIELD_RESULT);
+    pieces[0] = (piece_t){"{\"jsonrpc\":\"2.0\",\"id\":", 22};
+    pieces[1] = (piece_t){pending_id_text(ask), ask->id_len};
+    pieces[2] = failed ? (piece_t){",\"error\":", 9} : (piece_t){",\"result\":", 10};
+    pieces[3] = (piece_t){value.text, value.len};
+    pieces[4] = (piece_t){"}", 1};
+    return 5;
+}
+
 /* The answer to a request that a worker made. */
 static bool answer_worker(inbound_t *in) {
     router_t *router = in->router;
-    int64_t id;
-    pending_t *ask = json_integer(in->id, &id) ? pending_of_id(&router->pendings, id) : NULL;
-    if (!ask || ask->kind != PENDING_ASK || ask->client != in->client) {
-        router->routing_errors++; /* late, or never asked */
+    pending_t *ask = ask_of_client(in, in->id);
+    if (!ask) {
+        router->routing_errors++;
         return false;
     }
     message_t message;
     piece_t pieces[MESSAGE_MAX_PIECES];
     message_init(&message, in->scan, in->len);
     message_replace(&message, FIELD_ID, pending_id_text(ask), ask->id_len);
-    if (ask->pool->config->profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
-    size_t count = message_pieces(&message, pieces);
+    bool clean = ask->pool->config->profile->clean;
+    size_t count = clean ? clean_answer(in, ask, pieces) : message_pieces(&message, pieces);
     if (!router_to_worker(router, ask->target, pieces, count)) router->routing_errors++;
     ask->target->ask_count--;
     pending_release(&router->pendings, ask);
@@ -201,6 +222,22 @@ static bool take_id(inbound_t *in) {
     return true;
 }
 
+/* Progress with a request that a worker made goes to that worker, by the token it gave.  False:
+ * the message is none. */
+static bool take_progress(inbound_t *in) {
+    if (in->id.text || !inbound_has(in, FIELD_PARAMS_PROGRESS_TOKEN)) return false;
+    const pending_t *ask = ask_of_client(in, inbound_value(in, FIELD_PARAMS_PROGRESS_TOKEN));
+    if (!ask || !ask->token_len) return false;
+    message_t message;
+    piece_t pieces[MESSAGE_MAX_PIECES];
+    message_init(&message, in->scan, in->len);
+    message_replace(&message, FIELD_PARAMS_PROGRESS_TOKEN, pending_token(ask), ask->token_len);
+    message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
+    size_t count = message_pieces(&message, pieces);
+    if (!router_to_worker(in->router, ask->target, pieces, count)) in->router->routing_errors++;
+    return true;
+}
+
 /* Routes a scanned line. */
 static bool route(inbound_t *in) {
     if (!take_id(in)) return false;
@@ -212,6 +249,7 @@ static bool route(inbound_t *in) {
     in->method = inbound_value(in, FIELD_METHOD);
     if (!json_is_string(in->method)) return router_refuse(in, RPC_INVALID_REQUEST, NULL, "\"method\" must be a string");
     if (router_is_control(in->method)) return router_control(in);
+    if (take_progress(in)) return false;
     if (!read_session(in, FIELD_SESSION_ID) || !choose_pool(in)) return false;
     const profile_t *profile = in->pool->config->profile;
     if (!read_session(in, session_field(in, profile))) return false;

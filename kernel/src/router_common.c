@@ -184,7 +184,12 @@ static void answer_handshake(router_t *router, pending_t *call) {
 bool router_send_pending(router_t *router, pending_t *p, target_t *target, const piece_t *pieces, size_t count) {
     p->target = target;
     p->position = target->accepted;
-    if (!router_to_worker(router, target, pieces, count)) return false;
+    if (p->kind == PENDING_CALL && !tie_take(&router->sessions.ties, p->client, target, &p->tie)) return false;
+    if (!router_to_worker(router, target, pieces, count)) {
+        tie_drop(p->tie);
+        p->tie = NULL;
+        return false;
+    }
     if (p->kind == PENDING_NOTE) {
         router_end_note(router, p);
         return true;

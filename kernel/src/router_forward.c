@@ -49,16 +49,24 @@ static pending_t *new_call(inbound_t *in, const pending_texts_t *texts) {
     return call;
 }
 
-/* The routing fields as the client wrote them, for the answer.  NULL: no memory. */
-static char *copy_routing_fields(const inbound_t *in, size_t *len) {
+/* The routing fields as the client wrote them, for the answer.  NULL: refused. */
+static char *copy_routing_fields(inbound_t *in, size_t *len) {
     size_t size = 0;
     *len = 0;
     for (size_t i = 0; i < ROUTING_FIELD_COUNT; i++) {
         const scan_value_t *value = &in->scan->field[ROUTING_FIELDS[i]];
         size += value->end - value->key + 1;
     }
+    if (size > PUT_BACK_MAX) {
+        router_refuse(in, RPC_INVALID_REQUEST, NULL,
+                      "\"pool\", \"sessionId\", \"agentId\" and \"_ext\" must be at most %d bytes together", PUT_BACK_MAX);
+        return NULL;
+    }
     char *copy = sys_malloc(size);
-    if (!copy) return NULL;
+    if (!copy) {
+        router_refuse_memory(in);
+        return NULL;
+    }
     for (size_t i = 0; i < ROUTING_FIELD_COUNT; i++) {
         const scan_value_t *value = &in->scan->field[ROUTING_FIELDS[i]];
         if (!value->end) continue;
@@ -114,10 +122,7 @@ static pending_t *enter(inbound_t *in) {
         if (!take_token(in, &texts)) return NULL;
         texts.id = in->id.text;
         texts.id_len = in->id.len;
-        if (profile->put_back && !(put_back = copy_routing_fields(in, &texts.put_back_len))) {
-            router_refuse_memory(in);
-            return NULL;
-        }
+        if (profile->put_back && !(put_back = copy_routing_fields(in, &texts.put_back_len))) return NULL;
         texts.put_back = put_back;
         p = new_call(in, &texts);
         sys_free(put_back);

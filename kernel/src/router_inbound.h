@@ -11,6 +11,7 @@
 #include "utf8.h"
 
 #define ID_MAX 1024    /* bytes of an id or a token, as JSON text */
+#define PUT_BACK_MAX 4096 /* bytes of the routing fields that are kept for an answer */
 #define QUOTED_MAX 200 /* bytes of the client's own text in an error message */
 
 typedef struct inbound {

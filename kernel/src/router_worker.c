@@ -204,7 +204,12 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
         return;
     }
     pending_texts_t texts = {.id = id.text, .id_len = id.len};
-    pending_t *ask = target->ask_count < ASKS_MAX && id.len <= ID_MAX
+    if (target->pool->config->profile->progress_tokens && scan_has(scan, FIELD_META_PROGRESS_TOKEN)) {
+        json_span_t token = message_value(scan, FIELD_META_PROGRESS_TOKEN);
+        texts.token = token.text;
+        texts.token_len = token.len;
+    }
+    pending_t *ask = target->ask_count < ASKS_MAX && id.len <= ID_MAX && texts.token_len <= ID_MAX
                          ? pending_new(&router->pendings, PENDING_ASK, client, &texts)
                          : NULL;
     if (!ask) {
@@ -218,7 +223,9 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
     char id_text[ID_TEXT_SIZE];
     message_t message;
     message_init(&message, scan, len);
-    message_replace(&message, FIELD_ID, id_text, router_id_text(ask->id, id_text));
+    size_t text_len = router_id_text(ask->id, id_text);
+    message_replace(&message, FIELD_ID, id_text, text_len);
+    if (ask->token_len) message_replace(&message, FIELD_META_PROGRESS_TOKEN, id_text, text_len);
     restore_session(named_session(router, target, scan), &message, target->pool->config->profile->session_field);
     deliver(router, client, target, &message);
 }
@@ -301,12 +308,8 @@ static void broadcast(router_t *router, target_t *target, const message_t *messa
         deliver(router, host_of(router), target, message);
         return;
     }
-    for (list_t *link = list_first(&target->sent); link; link = list_next(&target->sent, link)) {
-        client_t *client = list_entry(link, pending_t, place)->client;
-        if (client) client->mark = epoch;
-    }
-    for (list_t *link = list_first(&target->sessions); link; link = list_next(&target->sessions, link))
-        list_entry(link, session_t, on_target)->client->mark = epoch;
+    for (list_t *link = list_first(&target->ties); link; link = list_next(&target->ties, link))
+        list_entry(link, tie_t, on_target)->client->mark = epoch;
     for (list_t *link = list_first(&router->clients); link; link = list_next(&router->clients, link)) {
         client_t *client = list_entry(link, client_t, link);
         if (client->mark == epoch) deliver(router, client, target, message);

@@ -14,6 +14,7 @@ void sessions_init(sessions_t *sessions, size_t max) {
 void sessions_free(sessions_t *sessions) {
     index_free(&sessions->by_client);
     index_free(&sessions->by_target);
+    index_free(&sessions->ties);
 }
 
 #define CACHE_LINE 64
@@ -127,21 +128,22 @@ static session_t *bind_named(sessions_t *sessions, client_t *client, target_t *t
     session->len = (uint16_t)len;
     session->own_len = (uint8_t)own_len;
     memcpy(session->id, id, len);
-    if (!choose_name(sessions, session, true) ||
-        !index_add(&sessions->by_client, hash_of_id(client, id, len), session)) {
-        sys_free(session);
-        return NULL;
-    }
-    if (!index_add(&sessions->by_target, hash_of_session(session), session)) {
-        leave_by_client(sessions, session);
-        sys_free(session);
-        return NULL;
-    }
+    if (!choose_name(sessions, session, true) || !tie_take(&sessions->ties, client, target, &session->tie)) goto fail;
+    if (!index_add(&sessions->by_client, hash_of_id(client, id, len), session)) goto fail_tie;
+    if (!index_add(&sessions->by_target, hash_of_session(session), session)) goto fail_index;
     list_append(&client->sessions, &session->of_client);
     list_append(&target->sessions, &session->on_target);
     list_append(&sessions->idle, &session->idle);
     sessions->count++;
     return session;
+
+fail_index:
+    leave_by_client(sessions, session);
+fail_tie:
+    tie_drop(session->tie);
+fail:
+    sys_free(session);
+    return NULL;
 }
 
 session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len) {
@@ -181,6 +183,7 @@ void sessions_unbind(sessions_t *sessions, session_t *session) {
     list_remove(&session->of_client);
     list_remove(&session->on_target);
     list_remove(&session->idle);
+    tie_drop(session->tie);
     sessions->count--;
     sys_free(session);
 }

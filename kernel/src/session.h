@@ -14,6 +14,7 @@
 #include "index.h"
 #include "list.h"
 #include "pool.h"
+#include "tie.h"
 
 #define SESSION_ID_MAX 1024
 #define SESSION_SUFFIX_MAX 16
@@ -23,6 +24,7 @@
 typedef struct session {
     list_t of_client;
     list_t on_target;
+    tie_t *tie; /* of the client to the target */
     char suffix[SESSION_SUFFIX_MAX];
     list_t idle; /* in sessions_t.idle while nothing is in flight */
     client_t *client;
@@ -55,6 +57,7 @@ static inline bool session_has_two_names(const session_t *session) {
 typedef struct sessions {
     index_t by_client; /* (client, id) */
     index_t by_target; /* (worker id, id and suffix) */
+    index_t ties;      /* (client, worker id): of sessions, and of whatever else the user ties */
     list_t idle; /* the least recently used first */
     size_t count;
     size_t max;

@@ -10,7 +10,7 @@
 #include "stdio_bus.h"
 
 #define LINES_MAX 20000
-#define TEXT_MAX 4096
+#define TEXT_MAX 8192
 
 bench_t bench;
 

@@ -144,6 +144,58 @@ static void test_feed_too_long(void) {
     host_close();
 }
 
+/* A line of the host makes a worker start, and the callback about that feeds the bus: what it says
+ * comes after all that the line came with. */
+static struct {
+    char answers[512];
+    int code, closed;
+} inner_feed;
+
+static void feed_in_callback(stdio_bus_t *bus, int worker_id, const char *event, void *user) {
+    static const char ping[] = "{\"jsonrpc\":\"2.0\",\"id\":\"inner\",\"method\":\"stdio_bus/ping\"}\n";
+    (void)event, (void)user;
+    if (worker_id != 2) return;
+    inner_feed.closed = stdio_bus_client_close(bus, 1);
+    inner_feed.code = stdio_bus_feed(bus, 1, ping, sizeof ping - 1) + stdio_bus_feed(bus, 0, ping, sizeof ping - 1);
+}
+
+static void keep_ids(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,
+                     void *user) {
+    (void)bus, (void)len, (void)user;
+    for (size_t i = 0; i < count; data += lines[i++].length + 1) {
+        const char *id = strstr(data, "\"id\":\"") + 6;
+        size_t used = strlen(inner_feed.answers);
+        snprintf(inner_feed.answers + used, sizeof inner_feed.answers - used, "%d:%.*s ", (int)lines[i].client_id,
+                 (int)strcspn(id, "\""), id);
+    }
+}
+
+static void test_feed_in_callback(void) {
+    static char lines[8192];
+    stdio_bus_options_t options = {.config_json = host_config("{'pools':[{'id':'p','command':'SELF','args':['work']}]}"),
+                                   .on_worker = feed_in_callback};
+    int len = snprintf(lines, sizeof lines,
+                       "{'jsonrpc':'2.0',%6000s'id':'outer','method':'stdio_bus/scale','params':{'pool':'p','instances':2}}\n"
+                       "{'jsonrpc':'2.0','id':'after','method':'stdio_bus/ping'}\n",
+                       "");
+    for (char *at = lines; (at = strchr(at, '\'')); at++) *at = '"';
+    for (int cut = 0; cut <= 6050; cut += 6050) { /* whole lines in one piece; a line in two */
+        memset(&inner_feed, 0, sizeof inner_feed);
+        stdio_bus_t *bus = stdio_bus_create(&options);
+        REQUIRE(bus != NULL);
+        stdio_bus_set_on_batch(bus, keep_ids);
+        CHECK_INT(stdio_bus_start(bus), STDIO_BUS_OK);
+        CHECK_INT(stdio_bus_client_open(bus, "p"), 1);
+        CHECK_INT(stdio_bus_feed(bus, 0, lines, (size_t)cut), STDIO_BUS_OK);
+        CHECK_INT(stdio_bus_feed(bus, 0, lines + cut, (size_t)(len - cut)), STDIO_BUS_OK);
+        for (int i = 0; i < 100 && !strstr(inner_feed.answers, "inner"); i++) stdio_bus_step(bus, 50);
+        CHECK_STR(inner_feed.answers, "0:outer 0:after 0:inner ");
+        CHECK_INT(inner_feed.closed, STDIO_BUS_OK);
+        CHECK_INT(inner_feed.code, STDIO_BUS_ERR_ENOTFOUND); /* the closed one's, and OK */
+        stdio_bus_destroy(bus);
+    }
+}
+
 static void test_clients(void) {
     host_open(STRICT);
     int a = stdio_bus_client_open(host.bus, NULL), b = stdio_bus_client_open(host.bus, "p");
@@ -264,6 +316,7 @@ int main(int argc, char **argv) {
     test_ingest_codes();
     test_feed_in_any_split();
     test_feed_too_long();
+    test_feed_in_callback();
     test_clients();
     test_on_message();
     test_poll_descriptor();

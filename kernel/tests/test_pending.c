@@ -174,6 +174,30 @@ static void test_no_memory(void) {
     }
 }
 
+/* However many one client wants, others find some. */
+static void test_greedy_client(void) {
+    static const pending_texts_t none = {0};
+    size_t counts[2] = {0};
+    for (int i = 0; i < 2; i++)
+        while (pending_new(&pendings, PENDING_NOTE, &clients[i], &none)) counts[i]++;
+    CHECK_INT(counts[0], PENDING_MAX / 2);
+    CHECK_INT(counts[1], PENDING_MAX / 4);
+    for (int i = 0; i < 2; i++) {
+        for (list_t *link; (link = list_first(&clients[i].pending));)
+            pending_release(&pendings, list_entry(link, pending_t, of_client));
+        CHECK_INT(clients[i].pending_count, 0);
+    }
+    CHECK_INT(pendings.count, 0);
+    pending_t *abandoned = call(0, "1");
+    REQUIRE(abandoned != NULL);
+    CHECK_INT(clients[0].pending_count, 1);
+    pending_abandon(&pendings, abandoned);
+    CHECK_INT(clients[0].pending_count, 0);
+    pending_release(&pendings, abandoned);
+    CHECK_INT(clients[0].pending_count, 0);
+    pendings_free(&pendings);
+}
+
 int main(void) {
     fake_sys_begin();
     for (int i = 0; i < 2; i++) client_init(&clients[i], i, NULL, 1024);
@@ -183,6 +207,7 @@ int main(void) {
     test_unique_ids();
     test_wrap();
     test_maximum();
+    test_greedy_client();
     test_no_memory();
     pendings_free(&pendings);
     for (int i = 0; i < 2; i++) client_free(&clients[i]);

@@ -240,6 +240,11 @@ static void test_put_back(void) {
                 " {'pool':'p','sessionId':'s','agentId':null,'_ext':{'x':[1,{'id':2}]},'jsonrpc':'2.0','id':1,'result':{}}");
     bench_send(0, "{'jsonrpc':'2.0','method':'note','sessionId':'s','params':{'sessionId':'t'}}");
     WORKER_GETS(1, "{'jsonrpc':'2.0','method':'note','params':{'sessionId':'t'}}");
+    /* They are kept as long as the request is under way: not any number of bytes. */
+    bench_send(0, "{'jsonrpc':'2.0','id':2,'method':'m','_ext':'%4096s'}", "");
+    CLIENT_GETS_ERROR(0, 0, "2", "null", RPC_INVALID_REQUEST, false);
+    bench_send(0, "{'jsonrpc':'2.0','method':'note','_ext':'%4096s'}", "");
+    WORKER_GETS(2, "{'jsonrpc':'2.0','method':'note'}");
     bench_close();
     open_ready(OWN, 1); /* workers of this bus see them */
     bench_send(0, "{'id':1,'pool':'p','sessionId':'s','method':'m','_ext':0}");

@@ -185,6 +185,60 @@ static void test_refused(void) {
     bench_close();
 }
 
+/* A worker's request with a token: progress of the client goes to that worker, whoever else uses
+ * the same token. */
+static void test_progress_of_the_client(void) {
+    static const char ask[] = "{'jsonrpc':'2.0','id':0,'method':'sampling/createMessage','params':{'_meta':{'progressToken':'t'}}}";
+    static const char asked[] =
+        "{'jsonrpc':'2.0','id':#,'method':'sampling/createMessage','params':{'_meta':{'progressToken':#}}}";
+#define PROGRESS "{'jsonrpc':'2.0','method':'notifications/progress','pool':'p','params':{'progressToken':%lld,'progress':1}}"
+    long long token[3];
+    open_ready(2);
+    bench_ready(2);
+    for (int worker = 1; worker <= 2; worker++) {
+        bench_send(0, "{'jsonrpc':'2.0','id':%d,'method':'m'}", worker);
+        WORKER_GETS(worker, "{'jsonrpc':'2.0','id':#,'method':'m'}");
+        CHECK(bench_reply(worker, "%s", ask));
+        token[worker] = CLIENT_GETS(0, worker, asked);
+    }
+    CHECK(token[1] != token[2]);
+    for (int worker = 2; worker >= 1; worker--) {
+        bench_send(0, PROGRESS, token[worker]);
+        WORKER_GETS(worker, "{'jsonrpc':'2.0','method':'notifications/progress','params':{'progressToken':'t','progress':1}}");
+    }
+    /* Not from another client: it is no more than a notification with a token of its own. */
+    bench_send(1, PROGRESS, token[1]);
+    const char *line = bench_for_worker(1);
+    if (!line) line = bench_for_worker(2);
+    CHECK_INT(CHECK_LIKE(line, quoted("{'jsonrpc':'2.0','method':'notifications/progress','params':{'progressToken':#,'progress':1}}")),
+              token[1]);
+    bench_close();
+}
+
+/* A strict worker would meet anything else than a clean answer with silence. */
+static void test_answers_of_the_client_are_clean(void) {
+    static const struct {
+        const char *from_client, *for_worker;
+    } answers[] = {
+        {"{'id':%lld,'result':{'x':1},'extra':1}", "{'jsonrpc':'2.0','id':0,'result':{'x':1}}"},
+        {"{'jsonrpc':'2.0','id':%lld,'result':{},'error':null,'pool':'p'}", "{'jsonrpc':'2.0','id':0,'result':{}}"},
+        {"{'jsonrpc':'2.0','id':%lld,'result':null}", "{'jsonrpc':'2.0','id':0,'result':null}"},
+        {"{'jsonrpc':'2.0','id':%lld,'result':null,'error':{'code':1,'message':''}}",
+         "{'jsonrpc':'2.0','id':0,'error':{'code':1,'message':''}}"},
+    };
+    open_ready(1);
+    bench_send(0, "{'jsonrpc':'2.0','id':1,'method':'m'}");
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':#,'method':'m'}");
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        CHECK(bench_reply(1, "{'jsonrpc':'2.0','id':0,'method':'roots/list'}"));
+        bench_send(0, answers[i].from_client, CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','id':#,'method':'roots/list'}"));
+        WORKER_GETS(1, answers[i].for_worker);
+    }
+    bench_send(0, "{'jsonrpc':'2.0','id':2,'method':'m','result':1}");
+    CLIENT_GETS_ERROR(0, 0, "2", "null", RPC_INVALID_REQUEST, false);
+    bench_close();
+}
+
 int main(void) {
     fake_sys_begin();
     test_handshake();
@@ -194,6 +248,8 @@ int main(void) {
     test_client_cancels();
     test_worker_cancels();
     test_refused();
+    test_progress_of_the_client();
+    test_answers_of_the_client_are_clean();
     fake_sys_end();
     return check_result();
 }

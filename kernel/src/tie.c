@@ -1,0 +1,44 @@
+/* tie.c - see tie.h. */
+#include "tie.h"
+
+#include "stdio_bus.h"
+#include "sys.h"
+
+static uint32_t hash_of(const client_t *client, const target_t *target) {
+    return index_hash((uint32_t)client->id, (const char *)&target->worker_id, sizeof target->worker_id);
+}
+
+static tie_t *find(const index_t *ties, uint32_t hash, const client_t *client, const target_t *target) {
+    tie_t *tie;
+    for (size_t at = index_begin(ties, hash); (tie = index_next(ties, hash, &at));)
+        if (tie->client == client && tie->target == target) return tie;
+    return NULL;
+}
+
+bool tie_take(index_t *ties, client_t *client, target_t *target, tie_t **out) {
+    *out = NULL;
+    if (client->id == STDIO_BUS_HOST_CLIENT) return true;
+    uint32_t hash = hash_of(client, target);
+    tie_t *tie = find(ties, hash, client, target);
+    if (!tie) {
+        tie = sys_calloc(1, sizeof *tie);
+        if (!tie || !index_add(ties, hash, tie)) {
+            sys_free(tie);
+            return false;
+        }
+        tie->ties = ties;
+        tie->client = client;
+        tie->target = target;
+        list_append(&target->ties, &tie->on_target);
+    }
+    tie->count++;
+    *out = tie;
+    return true;
+}
+
+void tie_drop(tie_t *tie) {
+    if (!tie || --tie->count) return;
+    index_remove(tie->ties, hash_of(tie->client, tie->target), tie);
+    list_remove(&tie->on_target);
+    sys_free(tie);
+}

@@ -1,0 +1,29 @@
+/*
+ * tie.h - which clients have something on a worker, sessions or requests, however much of it.
+ *
+ * What a worker says to nobody in particular is for them; to look through all that they have
+ * would take one client's worth of time from all others.  The host client, to whom everything
+ * goes, needs no tie.
+ */
+#ifndef STDIO_BUS_TIE_H
+#define STDIO_BUS_TIE_H
+
+#include "client.h"
+#include "index.h"
+#include "list.h"
+#include "pool.h"
+
+typedef struct tie {
+    index_t *ties; /* it is in */
+    client_t *client;
+    target_t *target;
+    size_t count;     /* of what the client has there */
+    list_t on_target; /* in target->ties */
+} tie_t;
+
+/* Counts one thing more of the client on the worker.  False: no memory.  *tie is NULL for the
+ * host client. */
+bool tie_take(index_t *ties, client_t *client, target_t *target, tie_t **tie);
+void tie_drop(tie_t *tie); /* one less; fine with NULL */
+
+#endif
