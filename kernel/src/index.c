@@ -1,15 +1,43 @@
 /* index.c - see index.h: open addressing with linear probing. */
 #include "index.h"
 
+#include <string.h>
+
 #include "sys.h"
 
 #define FIRST_SIZE 16u
 
-/* FNV-1a, finished by a multiply-shift so that the low bits depend on all bytes. */
-uint32_t index_hash(uint32_t seed, const char *bytes, size_t len) {
-    uint32_t hash = 2166136261u ^ (seed * 0x9E3779B1u);
-    for (size_t i = 0; i < len; i++) hash = (hash ^ (unsigned char)bytes[i]) * 16777619u;
-    return (hash ^ (hash >> 15)) * 0x85EBCA6Bu;
+static inline uint64_t rotate(uint64_t word, int by) {
+    return word << by | word >> (64 - by);
+}
+
+static inline void sip_round(uint64_t v[4]) {
+    v[0] += v[1], v[1] = rotate(v[1], 13) ^ v[0], v[0] = rotate(v[0], 32);
+    v[2] += v[3], v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] += v[3], v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] += v[1], v[1] = rotate(v[1], 17) ^ v[2], v[2] = rotate(v[2], 32);
+}
+
+static inline void sip_word(uint64_t v[4], uint64_t word) {
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+}
+
+/* SipHash-1-3 (Aumasson and Bernstein, 2012), the lower half; all targets are little-endian. */
+uint32_t index_hash(const index_secret_t *secret, uint32_t seed, const char *bytes, size_t len) {
+    uint64_t k0 = secret->half[0] ^ seed, k1 = secret->half[1], word, last = (uint64_t)len << 56;
+    uint64_t v[4] = {k0 ^ 0x736F6D6570736575u, k1 ^ 0x646F72616E646F6Du, k0 ^ 0x6C7967656E657261u,
+                     k1 ^ 0x7465646279746573u};
+    for (; len >= sizeof word; bytes += sizeof word, len -= sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        sip_word(v, word);
+    }
+    for (size_t i = 0; i < len; i++) last |= (uint64_t)(unsigned char)bytes[i] << (8 * i);
+    sip_word(v, last);
+    v[2] ^= 0xFF;
+    for (int i = 0; i < 3; i++) sip_round(v);
+    return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
 void index_free(index_t *index) {
@@ -18,7 +46,7 @@ void index_free(index_t *index) {
 }
 
 size_t index_begin(const index_t *index, uint32_t hash) {
-    return (hash ^ (hash >> 16)) & index->mask;
+    return hash & index->mask;
 }
 
 /* Into the first empty place from its own on: behind all entries of the same hash. */

@@ -22,7 +22,13 @@ typedef struct index {
     size_t count;
 } index_t;
 
-uint32_t index_hash(uint32_t seed, const char *bytes, size_t len);
+/* Whoever does not know the secret cannot choose keys of one hash, a search for which would take as
+ * long as there are many.  `seed` tells apart kinds of the same bytes. */
+typedef struct index_secret {
+    uint64_t half[2];
+} index_secret_t;
+
+uint32_t index_hash(const index_secret_t *secret, uint32_t seed, const char *bytes, size_t len);
 
 void index_free(index_t *index);
 bool index_add(index_t *index, uint32_t hash, void *entry); /* false: no memory */

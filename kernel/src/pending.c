@@ -77,7 +77,7 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
     *p = (pending_t){.id = id, .kind = kind, .client = client, .next_free = next};
     if (!copy_texts(p, texts)) return NULL;
     if (kind == PENDING_CALL) {
-        p->hash = index_hash((uint32_t)client->id, texts->id, texts->id_len);
+        p->hash = index_hash(&pendings->secret, (uint32_t)client->id, texts->id, texts->id_len);
         if (!index_add(&pendings->by_client_id, p->hash, p)) {
             if (p->texts != p->small) sys_free(p->texts);
             p->texts = NULL;
@@ -135,7 +135,7 @@ pending_t *pending_of_id(const pendings_t *pendings, int64_t id) {
 /* An entry under the id of a client (whose number is `client_id`), or an abandoned one. */
 static pending_t *find(const pendings_t *pendings, int32_t client_id, const client_t *client, const target_t *target,
                        const char *id, size_t len) {
-    uint32_t hash = index_hash((uint32_t)client_id, id, len);
+    uint32_t hash = index_hash(&pendings->secret, (uint32_t)client_id, id, len);
     pending_t *p;
     for (size_t at = index_begin(&pendings->by_client_id, hash); (p = index_next(&pendings->by_client_id, hash, &at));) {
         if (p->client != client || p->id_len != len || memcmp(p->texts, id, len) != 0) continue;

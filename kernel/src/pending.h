@@ -55,6 +55,7 @@ typedef struct pendings {
     size_t chunk_count;
     pending_t *free;
     size_t count; /* entries in use */
+    index_secret_t secret; /* set by the user */
     index_t by_client_id;
     size_t calls; /* of kind PENDING_CALL, not abandoned */
     uint64_t sequence;

@@ -23,7 +23,10 @@ void router_init(router_t *router, const router_ops_t *ops, void *context, const
     };
     list_init(&router->clients);
     list_init(&router->due);
-    sessions_init(&router->sessions, (size_t)limits->max_sessions);
+    index_secret_t secret;
+    sys_random(&secret, sizeof secret);
+    sessions_init(&router->sessions, (size_t)limits->max_sessions, &secret);
+    router->pendings.secret = secret;
     buffer_init(&router->scratch, SCRATCH_MAX);
 }
 

@@ -6,8 +6,8 @@
 
 #include "sys.h"
 
-void sessions_init(sessions_t *sessions, size_t max) {
-    *sessions = (sessions_t){.max = max};
+void sessions_init(sessions_t *sessions, size_t max, const index_secret_t *secret) {
+    *sessions = (sessions_t){.secret = *secret, .max = max};
     list_init(&sessions->idle);
 }
 
@@ -22,12 +22,12 @@ void sessions_free(sessions_t *sessions) {
  * The last one fits into a suffix. */
 #define NAMES_TRIED 1000
 
-static uint32_t hash_of_id(const client_t *client, const char *id, size_t len) {
-    return index_hash((uint32_t)client->id, id, len);
+static uint32_t hash_of_id(const sessions_t *sessions, const client_t *client, const char *id, size_t len) {
+    return index_hash(&sessions->secret, (uint32_t)client->id, id, len);
 }
 
-static uint32_t hash_of_name(const target_t *target, const char *name, size_t len) {
-    return index_hash((uint32_t)target->worker_id, name, len);
+static uint32_t hash_of_name(const sessions_t *sessions, const target_t *target, const char *name, size_t len) {
+    return index_hash(&sessions->secret, (uint32_t)target->worker_id, name, len);
 }
 
 static void fetch(const void *from, size_t len) {
@@ -46,7 +46,7 @@ static session_t *fetch_ahead(session_t *session) {
 }
 
 session_key_t sessions_key(const sessions_t *sessions, const client_t *client, const char *id, size_t len) {
-    session_key_t key = {.client = client, .id = id, .len = len, .hash = hash_of_id(client, id, len)};
+    session_key_t key = {.client = client, .id = id, .len = len, .hash = hash_of_id(sessions, client, id, len)};
     index_fetch(&sessions->by_client, key.hash);
     return key;
 }
@@ -70,7 +70,7 @@ session_t *sessions_find(const sessions_t *sessions, const session_key_t *key, c
 }
 
 session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len) {
-    uint32_t hash = hash_of_name(target, name, len);
+    uint32_t hash = hash_of_name(sessions, target, name, len);
     session_t *session;
     for (size_t at = index_begin(&sessions->by_target, hash); (session = index_next(&sessions->by_target, hash, &at));) {
         size_t stem = session_stem_len(session);
@@ -103,13 +103,13 @@ static bool choose_name(const sessions_t *sessions, session_t *session, bool may
     return false;
 }
 
-static uint32_t hash_of_session(const session_t *session) {
+static uint32_t hash_of_session(const sessions_t *sessions, const session_t *session) {
     char name[SESSION_NAME_MAX];
-    return hash_of_name(session->target, name, session_name(session, name));
+    return hash_of_name(sessions, session->target, name, session_name(session, name));
 }
 
 static void leave_by_client(sessions_t *sessions, const session_t *session) {
-    index_remove(&sessions->by_client, hash_of_id(session->client, session->id, session->len), session);
+    index_remove(&sessions->by_client, hash_of_id(sessions, session->client, session->id, session->len), session);
 }
 
 /* `own_len`: how much of the id's end is the client's alone. */
@@ -129,8 +129,8 @@ static session_t *bind_named(sessions_t *sessions, client_t *client, target_t *t
     session->own_len = (uint8_t)own_len;
     memcpy(session->id, id, len);
     if (!choose_name(sessions, session, true) || !tie_take(&sessions->ties, client, target, &session->tie)) goto fail;
-    if (!index_add(&sessions->by_client, hash_of_id(client, id, len), session)) goto fail_tie;
-    if (!index_add(&sessions->by_target, hash_of_session(session), session)) goto fail_index;
+    if (!index_add(&sessions->by_client, hash_of_id(sessions, client, id, len), session)) goto fail_tie;
+    if (!index_add(&sessions->by_target, hash_of_session(sessions, session), session)) goto fail_index;
     list_append(&client->sessions, &session->of_client);
     list_append(&target->sessions, &session->on_target);
     list_append(&sessions->idle, &session->idle);
@@ -167,19 +167,19 @@ bool sessions_rename(sessions_t *sessions, session_t *session) {
     uint8_t len = session->suffix_len;
     char before[SESSION_SUFFIX_MAX];
     memcpy(before, session->suffix, sizeof before);
-    uint32_t hash = hash_of_session(session);
+    uint32_t hash = hash_of_session(sessions, session);
     if (!choose_name(sessions, session, false)) {
         session->suffix_len = len;
         memcpy(session->suffix, before, sizeof before);
         return false;
     }
     index_remove(&sessions->by_target, hash, session);
-    return index_add(&sessions->by_target, hash_of_session(session), session); /* there is a place: never fails */
+    return index_add(&sessions->by_target, hash_of_session(sessions, session), session); /* there is a place: never fails */
 }
 
 void sessions_unbind(sessions_t *sessions, session_t *session) {
     leave_by_client(sessions, session);
-    index_remove(&sessions->by_target, hash_of_session(session), session);
+    index_remove(&sessions->by_target, hash_of_session(sessions, session), session);
     list_remove(&session->of_client);
     list_remove(&session->on_target);
     list_remove(&session->idle);

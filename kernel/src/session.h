@@ -55,6 +55,7 @@ static inline bool session_has_two_names(const session_t *session) {
 }
 
 typedef struct sessions {
+    index_secret_t secret;
     index_t by_client; /* (client, id) */
     index_t by_target; /* (worker id, id and suffix) */
     index_t ties;      /* (client, worker id): of sessions, and of whatever else the user ties */
@@ -63,7 +64,7 @@ typedef struct sessions {
     size_t max;
 } sessions_t;
 
-void sessions_init(sessions_t *sessions, size_t max);
+void sessions_init(sessions_t *sessions, size_t max, const index_secret_t *secret);
 void sessions_free(sessions_t *sessions);
 
 /* What a client's session is looked for by.  Of many sessions hardly one is in the cache, and what

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -203,6 +206,22 @@ uint64_t sys_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)(now.tv_nsec / 1000000);
+}
+
+void sys_random(void *data, size_t size) {
+#if defined(__APPLE__)
+    arc4random_buf(data, size);
+#else
+    static const unsigned nonblock = 1; /* GRND_NONBLOCK; libc has had the call only since 2.25 */
+    if (syscall(SYS_getrandom, data, size, nonblock) == (long)size) return;
+    int fd = sys_open_read("/dev/urandom"); /* an older Linux */
+    ssize_t n = fd < 0 ? -1 : sys_read(fd, data, size);
+    sys_close(fd);
+    if (n == (ssize_t)size) return;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (size_t i = 0; i < size; i++) ((unsigned char *)data)[i] = (unsigned char)((uint64_t)now.tv_nsec >> (i % 4 * 8));
+#endif
 }
 
 int sys_kill_group(pid_t leader, int signal) {

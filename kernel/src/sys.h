@@ -56,6 +56,9 @@ void sys_sigpipe_release(sys_sigpipe_t *hold, bool raised); /* raised: some writ
 
 uint64_t sys_now_ms(void); /* monotonic */
 
+/* Bytes that nobody can guess; from the clock where the system has none yet. */
+void sys_random(void *data, size_t size);
+
 /* Nothing unless `leader` is a child of this process (a zombie counts): only then its
  * number is certainly still that of its group. */
 int sys_kill_group(pid_t leader, int signal);

@@ -13,6 +13,7 @@ static pool_t pools[2];
 static target_t targets[3]; /* 0, 1 of pool 0; 2 of pool 1 */
 static client_t clients[2];
 static sessions_t sessions;
+static const index_secret_t secret = {{1, 2}};
 
 static session_t *find_bytes(int client, int pool, const char *id, size_t len) {
     session_key_t key = sessions_key(&sessions, &clients[client], id, len);
@@ -85,7 +86,7 @@ static void test_rename(void) {
 static void test_no_name_left(void) {
     enum { TAKEN = 998 };
     sessions_t few = sessions;
-    sessions_init(&sessions, 2 * TAKEN);
+    sessions_init(&sessions, 2 * TAKEN, &secret);
     for (int i = 0; i <= TAKEN; i++) {
         char name[16];
         snprintf(name, sizeof name, i ? "s~0~%d" : "s~0", i + 1);
@@ -161,7 +162,7 @@ static void test_busy(void) {
 static void test_no_memory(void) {
     unbind_all();
     sessions_free(&sessions);
-    sessions_init(&sessions, 4);
+    sessions_init(&sessions, 4, &secret);
     for (long n = 1;; n++) {
         fake_sys_fail_allocation(n);
         session_t *session = bind(0, 0, "s");
@@ -185,7 +186,7 @@ int main(void) {
         client_init(&clients[i], i, &pools[0], 1024);
     }
     for (int i = 0; i < 3; i++) target_init(&targets[i], &pools[i / 2], i + 1);
-    sessions_init(&sessions, 4);
+    sessions_init(&sessions, 4, &secret);
     test_find();
     test_rename();
     test_no_name_left();

@@ -341,6 +341,13 @@ static void test_clock(void) {
     CHECK_INT(backwards, 0);
 }
 
+static void test_random(void) {
+    unsigned char first[16] = {0}, second[16] = {0};
+    sys_random(first, sizeof first);
+    sys_random(second, sizeof second);
+    CHECK(memcmp(first, second, sizeof first) != 0);
+}
+
 int main(void) {
     test_memory();
     test_open();
@@ -355,5 +362,6 @@ int main(void) {
     test_sigpipe();
     test_children();
     test_clock();
+    test_random();
     return check_result();
 }
