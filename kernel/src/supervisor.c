@@ -94,33 +94,11 @@ static void lose_requests(worker_t *worker, const ending_t *ending, rpc_error_t 
 
 /* ---- starting --------------------------------------------------------------- */
 
-static bool pool_is_lost(const supervisor_t *supervisor, const pool_t *pool) {
-    for (size_t i = 0; i < supervisor->worker_count; i++) {
-        const worker_t *worker = supervisor->workers[i];
-        if (worker->target.pool == pool && !worker->leaving && worker->state != WORKER_FAILED) return false;
-    }
-    return true;
-}
-
-/* The successor cannot be started: those it should have replaced stay. */
-static void abandon_restart(worker_t *successor) {
-    supervisor_t *supervisor = supervisor_of(successor);
-    supervisor_mark_leaving(successor);
-    for (size_t i = 0; i < supervisor->worker_count; i++)
-        if (supervisor->workers[i]->target.pool == successor->target.pool) supervisor->workers[i]->outdated = false;
-}
-
 static void fail_for_good(worker_t *worker, const ending_t *ending) {
-    supervisor_t *supervisor = supervisor_of(worker);
     worker->state = WORKER_FAILED;
     log_worker(worker, STDIO_BUS_LOG_ERROR, "failed for good: %s", ending->reason);
     announce_ending(worker, "failed", ending);
-    if (worker->replaces) {
-        abandon_restart(worker);
-        return;
-    }
-    if (pool_is_lost(supervisor, worker->target.pool))
-        router_pool_failed(supervisor->router, worker->target.pool, ending->reason, ending_stderr(ending));
+    supervisor_count_out(worker, ending->reason, ending_stderr(ending));
 }
 
 /* Whether one more crash now is within max_restarts in restart_window_sec; counts it. */
@@ -178,6 +156,7 @@ static void start_process(worker_t *worker) {
     }
     loop_timer_stop(worker->shared->loop, &worker->timer);
     worker->started_at = 0;
+    worker->target.pool->failed = false; /* requests wait for it, should the pool have been lost */
     if (spawn(&request, &child, &permanent, error) != 0) {
         ending_t ending = {.exit_code = -1};
         snprintf(ending.reason, sizeof ending.reason, "worker %" PRId32 " of pool \"%s\" cannot be started: %s",
@@ -205,11 +184,7 @@ static void become_ready(worker_t *worker) {
     announce(worker, &(supervisor_event_t){
                          .kind = "started", .reason = "", .stderr_tail = "", .pid = worker->pid, .exit_code = -1});
     router_target_ready(supervisor_of(worker)->router, &worker->target);
-    worker_t *predecessor = worker->replaces ? supervisor_find(supervisor_of(worker), worker->replaces) : NULL;
-    worker->replaces = 0;
-    if (!predecessor) return;
-    supervisor_retire(predecessor);
-    supervisor_roll(supervisor_of(worker), worker->target.pool);
+    if (worker->replaces) supervisor_succeed(worker);
 }
 
 void supervisor_handshake_done(worker_t *worker, const char *error) {
@@ -441,7 +416,6 @@ void supervisor_start(supervisor_t *supervisor) {
 static void close_workers(supervisor_t *supervisor) {
     uint64_t now = loop_now(supervisor->shared.loop);
     uint64_t left = supervisor->kill_at > now ? supervisor->kill_at - now : 0;
-    if (supervisor->closing) return;
     supervisor->closing = true;
     if (supervisor->grace_ms > left / 2) supervisor->grace_ms = left / 2;
     /* From now on it only brings the loop round when the time is up. */
@@ -451,17 +425,20 @@ static void close_workers(supervisor_t *supervisor) {
 }
 
 static void on_drain_timer(loop_timer_t *timer) {
-    close_workers(timer->owner);
+    supervisor_t *supervisor = timer->owner;
+    if (!supervisor->closing) close_workers(supervisor);
 }
 
 void supervisor_stop(supervisor_t *supervisor, uint64_t timeout_ms) {
     loop_t *loop = supervisor->shared.loop;
+    if (supervisor->stopping && loop_now(loop) + timeout_ms >= supervisor->kill_at) return;
     supervisor->stopping = true;
     /* The last two parts of the time are for workers that do not end by themselves. */
     supervisor->grace_ms = timeout_ms / 4 < STOP_GRACE_MAX_MS ? timeout_ms / 4 : STOP_GRACE_MAX_MS;
     loop_timer_start(loop, &supervisor->drain_timer, timeout_ms - 2 * supervisor->grace_ms);
     supervisor->kill_at = loop_now(loop) + timeout_ms;
     supervisor->router->stopping = true;
+    if (supervisor->closing) close_workers(supervisor); /* they have less time than they were told */
 }
 
 bool supervisor_stopped(const supervisor_t *supervisor) {

@@ -50,14 +50,16 @@ bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, c
 void supervisor_free(supervisor_t *supervisor);
 
 void supervisor_start(supervisor_t *supervisor);
-/* Waits for the answers under way, then ends the workers, all within `timeout_ms`. */
+/* Waits for the answers under way, then ends the workers, all within `timeout_ms`.  Again: has
+ * an effect when the end comes sooner by that. */
 void supervisor_stop(supervisor_t *supervisor, uint64_t timeout_ms);
 bool supervisor_stopped(const supervisor_t *supervisor);
 /* Every pool has a ready worker, or none of its workers will ever be. */
 bool supervisor_settled(const supervisor_t *supervisor);
 
 /* Adds workers to the pool, or retires the youngest: what is under way on them ends first,
- * within drain_timeout_sec.  `instances` >= 1.  0 or a STDIO_BUS_ERR_ code. */
+ * within drain_timeout_sec.  Those that failed for good make room, and a rolling restart goes
+ * on.  `instances` >= 1.  0 or a STDIO_BUS_ERR_ code. */
 int supervisor_scale(supervisor_t *supervisor, pool_t *pool, size_t instances);
 /* Replaces every worker of the pool, one after the other; each is retired when its
  * successor is ready. */

@@ -32,12 +32,14 @@ void supervisor_start_timer(worker_t *worker, uint64_t delay_ms);
 worker_t *supervisor_add_worker(supervisor_t *supervisor, pool_t *pool);
 void supervisor_free_worker(worker_t *worker);
 
+/* The worker has failed for good: should its pool have nobody else, what waits there and what
+ * comes ends with an error. */
+void supervisor_count_out(worker_t *worker, const char *reason, const char *stderr_tail);
+/* The worker is ready, in place of the one that it replaces. */
+void supervisor_succeed(worker_t *worker);
+
 /* The worker is out of service: the next flush after its end frees it. */
 void supervisor_mark_leaving(worker_t *worker);
-/* Takes a worker out of service; what is under way on it ends first. */
-void supervisor_retire(worker_t *worker);
-/* Starts a successor for the next outdated worker, unless one is on its way. */
-int supervisor_roll(supervisor_t *supervisor, pool_t *pool);
 /* Ends retired workers that have nothing left to do, and frees those that have ended. */
 void supervisor_bury_leaving(supervisor_t *supervisor);
 

@@ -1,17 +1,44 @@
 /*
- * supervisor_pools.c - pools at run time: scale, rolling restart, workers inside the host, and
- * the burial of workers that have been retired.
+ * supervisor_pools.c - pools at run time: when one has failed, scale, rolling restart, workers
+ * inside the host, and the burial of workers that have been retired.
  */
+#include <string.h>
+
 #include "stdio_bus.h"
 #include "supervisor_internal.h"
 #include "sys.h"
 
+/* Nobody serves the pool or may serve it again.  A pool of workers inside the host has none
+ * until the host brings one. */
+static bool is_lost(const supervisor_t *supervisor, const pool_t *pool) {
+    if (pool->config->embedded) return false;
+    for (size_t i = 0; i < supervisor->worker_count; i++) {
+        const worker_t *worker = supervisor->workers[i];
+        if (worker->target.pool == pool && !worker->leaving && worker->state != WORKER_FAILED) return false;
+    }
+    return true;
+}
+
+/* To be called whenever a worker has failed for good or is out of service. */
+static void check_pool(supervisor_t *supervisor, pool_t *pool) {
+    if (pool->failed || !is_lost(supervisor, pool)) return;
+    /* The router makes copies of its own in their place. */
+    char *reason = pool->failure, *stderr_tail = pool->failure_stderr;
+    pool->failure = pool->failure_stderr = NULL;
+    router_pool_failed(supervisor->router, pool, reason ? reason : "its workers failed",
+                       stderr_tail ? stderr_tail : "");
+    sys_free(reason);
+    sys_free(stderr_tail);
+}
+
 void supervisor_mark_leaving(worker_t *worker) {
     if (!worker->leaving) supervisor_of(worker)->leaving++;
     worker->leaving = true;
+    check_pool(supervisor_of(worker), worker->target.pool);
 }
 
-void supervisor_retire(worker_t *worker) {
+/* Takes a worker out of service; what is under way on it ends first. */
+static void retire(worker_t *worker) {
     const config_limits_t *limits = &supervisor_of(worker)->config->limits;
     supervisor_mark_leaving(worker);
     worker->outdated = false;
@@ -27,24 +54,16 @@ static bool in_service(const worker_t *worker, const pool_t *pool) {
     return worker->target.pool == pool && !worker->leaving && !worker->embedded;
 }
 
-int supervisor_scale(supervisor_t *supervisor, pool_t *pool, size_t instances) {
-    size_t count = 0;
-    for (size_t i = 0; i < supervisor->worker_count; i++) count += in_service(supervisor->workers[i], pool);
-    for (; count < instances; count++) {
-        worker_t *worker = supervisor_add_worker(supervisor, pool);
-        if (!worker) return STDIO_BUS_ERR_BUFFER;
-        pool->failed = false;
-        supervisor_happen(worker, EVENT_SPAWN);
-    }
-    for (size_t i = supervisor->worker_count; i-- > 0 && count > instances;) {
-        if (!in_service(supervisor->workers[i], pool)) continue;
-        supervisor_retire(supervisor->workers[i]);
-        count--;
-    }
-    return STDIO_BUS_OK;
+/* The worker in service that is retired when this one is ready, or NULL. */
+static worker_t *predecessor_of(const worker_t *worker) {
+    worker_t *predecessor = worker->replaces ? supervisor_find(supervisor_of(worker), worker->replaces) : NULL;
+    return predecessor && !predecessor->leaving ? predecessor : NULL;
 }
 
-int supervisor_roll(supervisor_t *supervisor, pool_t *pool) {
+/* ---- rolling restart ---------------------------------------------------------- */
+
+/* Starts a successor for the next outdated worker, unless one is on its way. */
+static int roll(supervisor_t *supervisor, pool_t *pool) {
     worker_t *outdated = NULL;
     for (size_t i = supervisor->worker_count; i-- > 0;) {
         worker_t *worker = supervisor->workers[i];
@@ -65,8 +84,76 @@ int supervisor_restart(supervisor_t *supervisor, pool_t *pool) {
         worker_t *worker = supervisor->workers[i];
         if (in_service(worker, pool) && !worker->replaces) worker->outdated = true;
     }
-    return supervisor_roll(supervisor, pool);
+    return roll(supervisor, pool);
 }
+
+void supervisor_succeed(worker_t *worker) {
+    worker_t *predecessor = predecessor_of(worker);
+    worker->replaces = 0;
+    if (predecessor) retire(predecessor);
+    roll(supervisor_of(worker), worker->target.pool);
+}
+
+/* The successor cannot be started: those that were to be replaced stay. */
+static void abandon_restart(worker_t *successor) {
+    supervisor_t *supervisor = supervisor_of(successor);
+    if (predecessor_of(successor)) supervisor_mark_leaving(successor);
+    successor->replaces = 0;
+    for (size_t i = 0; i < supervisor->worker_count; i++)
+        if (supervisor->workers[i]->target.pool == successor->target.pool) supervisor->workers[i]->outdated = false;
+}
+
+void supervisor_count_out(worker_t *worker, const char *reason, const char *stderr_tail) {
+    pool_t *pool = worker->target.pool;
+    /* Kept also while others are left: they may leave without a reason of their own. */
+    sys_free(pool->failure);
+    sys_free(pool->failure_stderr);
+    pool->failure = buffer_strdup(reason, strlen(reason));
+    pool->failure_stderr = buffer_strdup(stderr_tail, strlen(stderr_tail));
+    if (worker->replaces) abandon_restart(worker);
+    check_pool(supervisor_of(worker), pool);
+}
+
+/* ---- scale -------------------------------------------------------------------- */
+
+/* Whether it is one of the workers that the pool is to have: it serves or may serve, and is
+ * not there in addition to the one that it will replace. */
+static bool is_instance(const worker_t *worker, const pool_t *pool) {
+    if (!in_service(worker, pool) || worker->state == WORKER_FAILED) return false;
+    const worker_t *predecessor = predecessor_of(worker);
+    return !predecessor || predecessor->state == WORKER_FAILED;
+}
+
+static size_t count_instances(const supervisor_t *supervisor, const pool_t *pool) {
+    size_t count = 0;
+    for (size_t i = 0; i < supervisor->worker_count; i++) count += is_instance(supervisor->workers[i], pool);
+    return count;
+}
+
+static worker_t *youngest_instance(const supervisor_t *supervisor, const pool_t *pool) {
+    size_t i = supervisor->worker_count;
+    while (i-- > 0)
+        if (is_instance(supervisor->workers[i], pool)) return supervisor->workers[i];
+    return NULL;
+}
+
+int supervisor_scale(supervisor_t *supervisor, pool_t *pool, size_t instances) {
+    size_t before = supervisor->worker_count;
+    for (size_t count = count_instances(supervisor, pool); count < instances; count++) {
+        worker_t *worker = supervisor_add_worker(supervisor, pool);
+        if (!worker) return STDIO_BUS_ERR_BUFFER;
+        supervisor_happen(worker, EVENT_SPAWN);
+    }
+    /* The new ones may have failed at once: those stay, to be seen. */
+    for (size_t i = 0; i < before; i++) {
+        worker_t *worker = supervisor->workers[i];
+        if (in_service(worker, pool) && worker->state == WORKER_FAILED) retire(worker);
+    }
+    while (count_instances(supervisor, pool) > instances) retire(youngest_instance(supervisor, pool));
+    return roll(supervisor, pool);
+}
+
+/* ---- workers inside the host --------------------------------------------------- */
 
 /* The start of a worker inside the host.  Its id. */
 static int greet(worker_t *worker) {
@@ -116,8 +203,10 @@ void supervisor_line(worker_t *worker, const char *text, size_t len) {
 }
 
 void supervisor_unembed(worker_t *worker) {
-    if (worker->embedded && !worker->leaving) supervisor_retire(worker);
+    if (worker->embedded && !worker->leaving) retire(worker);
 }
+
+/* ---- burial ------------------------------------------------------------------- */
 
 void supervisor_bury_leaving(supervisor_t *supervisor) {
     size_t kept = 0, count = supervisor->worker_count;

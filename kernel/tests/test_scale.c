@@ -1,5 +1,6 @@
 /* test_scale.c - pools at run time: more workers, fewer, and a rolling restart that loses
  * nothing. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -143,6 +144,134 @@ static void test_restart_of_a_failed_pool(void) {
     host_close();
 }
 
+/* No worker is started again, and all of them take a moment to be ready. */
+#define FRAGILE \
+    "{'pools':[{'id':'p','command':'SELF','args':['work'],'protocol':'mcp','instances':%d}]," \
+    "'limits':{'max_restarts':0}}"
+
+static void open_fragile(int instances) {
+    char config[256];
+    snprintf(config, sizeof config, FRAGILE, instances);
+    CHECK_INT(host_open(config), STDIO_BUS_OK);
+    UNTIL(all_ready(instances));
+    host_events();
+}
+
+static void lose_worker(int id) {
+    char failed[32];
+    snprintf(failed, sizeof failed, " failed:%d", id);
+    for (int i = 0; i < workers(); i++)
+        if (worker(i).id == id) kill(worker(i).pid, SIGKILL);
+    UNTIL(strstr(host.events, failed));
+}
+
+static void check_echo(void) {
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':99,'method':'echo'}"), STDIO_BUS_OK);
+    HOST_GETS("{'jsonrpc':'2.0','id':99,'result':*}");
+}
+
+/* Fewer workers: not those that serve go, while others are there that do not. */
+static void test_fewer_keeps_what_serves(void) {
+    open_fragile(2);
+    lose_worker(1);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 1), STDIO_BUS_OK);
+    CHECK(all_ready(1));
+    CHECK_INT(worker(0).id, 2);
+    check_echo();
+    host_close();
+}
+
+/* What has failed for good is not one of the workers that were ordered. */
+static void test_as_many_as_ordered_serve(void) {
+    open_fragile(2);
+    lose_worker(1);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_OK);
+    UNTIL(all_ready(2));
+    CHECK_INT(worker(0).id, 2);
+    CHECK_INT(worker(1).id, 3);
+    host_close();
+}
+
+static void test_scale_revives_a_failed_pool(void) {
+    open_fragile(1);
+    lose_worker(1);
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':1,'method':'echo'}"), STDIO_BUS_ERR_ROUTING);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 1), STDIO_BUS_OK);
+    check_echo(); /* waits for the start */
+    CHECK(all_ready(1));
+    host_close();
+}
+
+/* A new start that fails as well is there to be seen, and ends what waits. */
+static void test_scale_of_a_pool_that_cannot_start(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'no-such-command'},"
+                        "{'id':'q','command':'SELF','args':['work']}]}"),
+              STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_OK);
+    CHECK_STR(host_events(), " failed:1 started:2 failed:3 failed:4");
+    CHECK_INT(workers(), 3);
+    host_feed(0, "{'id':1,'method':'echo'}\n");
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'error':{'code':-32082,*worker 4*no-such-command*}}");
+    host_close();
+}
+
+static void test_restart_revives_a_failed_pool(void) {
+    open_fragile(2);
+    lose_worker(1);
+    lose_worker(2);
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':1,'method':'echo'}"), STDIO_BUS_ERR_ROUTING);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    check_echo(); /* waits for the first successor */
+    UNTIL(all_ready(2) && worker(0).id == 3 && worker(1).id == 4);
+    host_close();
+}
+
+/* A successor on its way is none of the workers that were ordered, and goes on its way. */
+static void test_scale_while_restarting(int instances) {
+    open_fragile(2);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    CHECK_INT(workers(), 3);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", instances), STDIO_BUS_OK);
+    UNTIL(all_ready(instances) && worker(0).id > 2);
+    UNTIL(stdio_bus_step(host.bus, 0) == 0);
+    CHECK(all_ready(instances));
+    CHECK(!strstr(host.events, "failed"));
+    check_echo();
+    host_close();
+}
+
+/* The worker to be replaced fails for good while its successor starts: scaled, the pool has as
+ * many as ordered, the successor among them. */
+static void test_scale_with_a_successor_of_a_failed_worker(void) {
+    open_fragile(2);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    stdio_bus_pause_worker(host.bus, 3); /* its answer to the handshake is not read yet */
+    lose_worker(1);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_OK);
+    CHECK_INT(workers(), 2);
+    stdio_bus_resume_worker(host.bus, 3);
+    UNTIL(all_ready(2) && worker(0).id == 3 && worker(1).id == 4);
+    host_close();
+}
+
+/* The same, and the successor fails as well: nobody is left, and no request waits for ever. */
+static void test_restart_that_loses_all(bool scaled) {
+    open_fragile(1);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    stdio_bus_pause_worker(host.bus, 2);
+    lose_worker(1);
+    if (scaled) CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 1), STDIO_BUS_OK);
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':1,'method':'echo'}"), STDIO_BUS_OK); /* there is one who may serve */
+    lose_worker(2);
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'error':{'code':-32082,*worker 2 *SIGKILL*}}");
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':2,'method':'echo'}"), STDIO_BUS_ERR_ROUTING);
+    CHECK_INT(workers(), 1);
+    CHECK_INT(worker(0).id, scaled ? 2 : 1);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    check_echo();
+    host_close();
+}
+
 static void test_bad_arguments(void) {
     open_pool(1);
     CHECK_INT(stdio_bus_scale_pool(host.bus, "nope", 1), STDIO_BUS_ERR_ENOTFOUND);
@@ -165,6 +294,15 @@ int main(int argc, char **argv) {
     test_stop_hastens_a_slow_end();
     test_rolling_restart();
     test_restart_of_a_failed_pool();
+    test_fewer_keeps_what_serves();
+    test_as_many_as_ordered_serve();
+    test_scale_revives_a_failed_pool();
+    test_scale_of_a_pool_that_cannot_start();
+    test_restart_revives_a_failed_pool();
+    for (int instances = 1; instances <= 3; instances++) test_scale_while_restarting(instances);
+    test_scale_with_a_successor_of_a_failed_worker();
+    test_restart_that_loses_all(false);
+    test_restart_that_loses_all(true);
     test_bad_arguments();
     fake_sys_end();
     return check_result();

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bus_internal.h"
 #include "fake_sys.h"
 #include "host.h"
 #include "poller.h"
@@ -184,6 +185,72 @@ static void test_no_command(void) {
     host_close();
 }
 
+static void attach(int id) {
+    host_feed(0, "{'jsonrpc':'2.0','id':'a','method':'stdio_bus/attach','params':{'pool':'p'}}\n");
+    CHECK_INT(HOST_GETS("{'jsonrpc':'2.0','id':'a','result':{'worker':#}}"), id);
+}
+
+static void detach(int id) {
+    host_feed(0, "{'jsonrpc':'2.0','id':'d','method':'stdio_bus/detach','params':{'worker':%d}}\n", id);
+    HOST_GETS("{'jsonrpc':'2.0','id':'d','result':{}}");
+}
+
+static void answer(int worker_id, int id) {
+    host_feed(0, "{'jsonrpc':'2.0','method':'stdio_bus/from_worker',"
+                 "'params':{'worker':%d,'message':{'id':%d,'result':4}}}\n",
+              worker_id, id);
+    HOST_GETS("{'id':#,'result':4}");
+}
+
+/* A worker inside the host serves for those that failed, while it is there. */
+static void test_failed_but_for_an_attached_one(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'no-such-command'},"
+                        "{'id':'q','command':'SELF','args':['work']}]}"),
+              STDIO_BUS_OK);
+    CHECK_INT(host_ingest("{'id':1,'method':'m'}"), STDIO_BUS_ERR_ROUTING);
+    attach(3);
+    host_ingest("{'id':2,'method':'m'}");
+    HOST_GETS("*to_worker*{'id':2,*");
+    detach(3); /* ends when that is answered, and takes nothing new */
+    CHECK_INT(host_ingest("{'id':3,'method':'m'}"), STDIO_BUS_ERR_ROUTING);
+    answer(3, 2);
+    host_feed(0, "{'id':5,'method':'m'}\n");
+    HOST_GETS("{'jsonrpc':'2.0','id':5,'error':{'code':-32082,*no-such-command*}}");
+    UNTIL(strstr(host.events, "stopped:3"));
+    CHECK_INT(host_ingest("{'id':6,'method':'m'}"), STDIO_BUS_ERR_ROUTING);
+    host_close();
+
+    /* Those with a process fail while it is there: the reason is known when it leaves. */
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work'],'max_in_flight':1}],"
+                        "'limits':{'max_restarts':0}}"),
+              STDIO_BUS_OK);
+    attach(2);
+    kill(worker(0).pid, SIGKILL);
+    UNTIL(strstr(host.events, "failed:1"));
+    host_ingest("{'id':1,'method':'m'}");
+    HOST_GETS("*to_worker*{'id':1,*");
+    CHECK_INT(host_ingest("{'id':2,'method':'m'}"), STDIO_BUS_OK); /* waits */
+    host_feed(0, "{'jsonrpc':'2.0','id':3,'method':'stdio_bus/detach','params':{'worker':2}}\n");
+    HOST_GETS("{'jsonrpc':'2.0','id':2,'error':{'code':-32082,*worker 1 *SIGKILL*}}");
+    HOST_GETS("{'jsonrpc':'2.0','id':3,'result':{}}");
+    answer(2, 1);
+    host_close();
+}
+
+/* A pool of workers inside the host does not fail: it waits for the next one. */
+static void test_embedded_pool_waits(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','embedded':true}]}"), STDIO_BUS_OK);
+    attach(1);
+    detach(1);
+    UNTIL(strstr(host.events, "stopped:1"));
+    CHECK_INT(host_ingest("{'id':1,'method':'m'}"), STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_pending_count(host.bus), 1);
+    host_feed(0, "{'jsonrpc':'2.0','method':'stdio_bus/attach','params':{'pool':'p'}}\n");
+    HOST_GETS("*to_worker*{'id':1,*");
+    answer(2, 1);
+    host_close();
+}
+
 #define HANDSHAKE "'protocol':'mcp','startup_timeout_sec':7"
 
 static void test_startup_timeout(void) {
@@ -357,6 +424,25 @@ static void test_stop_escalates(void) {
     host_destroy();
 }
 
+/* Who has no patience any more may say so: while answers are awaited, and while workers end. */
+static void test_stop_sooner(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['deaf']}]}"), STDIO_BUS_OK);
+    host_ingest("{'id':1,'method':'hang'}");
+    supervisor_t *supervisor = &host.bus->supervisor;
+    CHECK_INT(stdio_bus_stop(host.bus, 1000), STDIO_BUS_OK);
+    supervisor_stop(supervisor, 2000000); /* later is not sooner */
+    UNTIL(stdio_bus_step(host.bus, 0) == 0);
+    supervisor_stop(supervisor, 8000);
+    fake_sys_advance(4000);
+    UNTIL(stdio_bus_step(host.bus, 0) == 0);
+    CHECK_INT(worker(0).state, STDIO_BUS_WORKER_STOPPING);
+    supervisor_stop(supervisor, 0);
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'error':{'code':-32085,*}}");
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK_INT(host.signal, SIGKILL);
+    host_destroy();
+}
+
 /* One that does not read its stdin gets SIGTERM. */
 static void test_stop_terminates(void) {
     CHECK_INT(host_open(ONE), STDIO_BUS_OK);
@@ -415,6 +501,8 @@ int main(int argc, char **argv) {
     test_last_words();
     test_backoff();
     test_failed_for_good();
+    test_failed_but_for_an_attached_one();
+    test_embedded_pool_waits();
     test_restart_window();
     test_no_command();
     test_startup_timeout();
@@ -426,6 +514,7 @@ int main(int argc, char **argv) {
     test_grandchild();
     test_stop_waits_for_answers();
     test_stop_escalates();
+    test_stop_sooner();
     test_stop_terminates();
     test_stop_with_a_queue();
     test_stop_early();
