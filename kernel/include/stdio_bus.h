@@ -119,7 +119,8 @@ STDIO_BUS_API int stdio_bus_start(stdio_bus_t *bus);
 STDIO_BUS_API int stdio_bus_step(stdio_bus_t *bus, int timeout_ms);
 
 /* Begins an orderly stop that ends, at the latest, `timeout_sec` seconds from now
- * (negative: the configured drain_timeout_sec).  Keep stepping until STOPPED. */
+ * (negative: the configured drain_timeout_sec).  Keep stepping until STOPPED.  A further
+ * call can only make it end sooner. */
 STDIO_BUS_API int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec);
 
 /* Kills what is left, reaps it, frees everything.  NULL is fine. */

@@ -386,12 +386,8 @@ int stdio_bus_step(stdio_bus_t *bus, int timeout_ms) {
 }
 
 int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec) {
-    switch (bus->state) {
-    case STDIO_BUS_STATE_CREATED: bus->state = STDIO_BUS_STATE_STOPPED; return STDIO_BUS_OK;
-    case STDIO_BUS_STATE_STARTING:
-    case STDIO_BUS_STATE_RUNNING: break;
-    default: return STDIO_BUS_OK;
-    }
+    if (bus->state == STDIO_BUS_STATE_CREATED) bus->state = STDIO_BUS_STATE_STOPPED;
+    if (bus->state == STDIO_BUS_STATE_STOPPED) return STDIO_BUS_OK;
     uint64_t seconds = timeout_sec < 0 ? (uint64_t)bus->config.limits.drain_timeout_sec : (uint64_t)timeout_sec;
     bus->state = STDIO_BUS_STATE_STOPPING;
     listener_close(&bus->listener);
