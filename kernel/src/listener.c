@@ -24,6 +24,7 @@ void listener_init(listener_t *listener, loop_t *loop, router_t *router, const c
     listener->shared = (connection_shared_t){
         .loop = loop, .ops = {on_line}, .limits = limits, .scratch = scratch, .scratch_size = scratch_size};
     list_init(&listener->shared.dirty);
+    list_init(&listener->shared.leaving);
     list_init(&listener->shared.ended);
 }
 
@@ -237,15 +238,47 @@ static void on_line(connection_t *connection, line_result_t result, const line_t
 
 /* ---- turns ---------------------------------------------------------------------------- */
 
+/* What a client waits for that will say no more.  Questions of workers it cannot answer:
+ * those end now, for its own requests may hang on them.  True when there were any. */
+static bool refuse_asks(listener_t *listener, client_t *client, bool *waits) {
+    list_t *link, *next;
+    bool refused = false;
+    *waits = false;
+    for (link = list_first(&client->pending); link; link = next) {
+        next = list_next(&client->pending, link);
+        pending_t *p = list_entry(link, pending_t, of_client);
+        if (p->kind != PENDING_ASK) {
+            *waits = true;
+        } else {
+            router_refuse_ask(listener->router, p, "the client that should have answered has left");
+            refused = true;
+        }
+    }
+    return refused;
+}
+
+/* Ends the clients that have said all they had to say and have got all they are to get. */
+static bool dismiss_leaving(listener_t *listener) {
+    list_t *link, *next;
+    bool refused = false, waits;
+    for (link = list_first(&listener->shared.leaving); link; link = next) {
+        next = list_next(&listener->shared.leaving, link);
+        connection_t *connection = list_entry(link, connection_t, leaving);
+        if (refuse_asks(listener, &connection->client, &waits)) refused = true;
+        if (!waits && !connection->outbox.len) connection_end(connection, "it has closed the connection");
+    }
+    return refused;
+}
+
 bool listener_flush(listener_t *listener) {
     list_t *link;
-    bool buried = false;
     while ((link = list_first(&listener->shared.dirty))) connection_flush(list_entry(link, connection_t, dirty));
+    bool work = dismiss_leaving(listener);
     while ((link = list_first(&listener->shared.ended))) {
         bury(listener, list_entry(link, connection_t, ended));
-        buried = true;
+        work = true;
     }
-    return buried;
+    return work;
 }
 
 bool listener_has_output(const listener_t *listener) {

@@ -18,6 +18,7 @@
 #include "sys.h"
 
 #define BACKLOG 512
+#define PROBE_SEC 15
 
 typedef union address {
     struct sockaddr any;
@@ -132,6 +133,19 @@ int socket_accept(int listening) {
 #endif
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on Unix sockets, which need none */
     return fd;
+}
+
+void socket_probe_peer(int fd) {
+    int on = 1, idle_sec = PROBE_SEC;
+#if defined(TCP_KEEPIDLE)
+    const int idle = TCP_KEEPIDLE;
+#else
+    const int idle = TCP_KEEPALIVE;
+#endif
+    /* All of them fail on Unix sockets, or change nothing there: these need none. */
+    setsockopt(fd, IPPROTO_TCP, idle, &idle_sec, sizeof idle_sec);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle_sec, sizeof idle_sec);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 bool socket_same_user(int fd) {

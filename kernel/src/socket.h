@@ -36,6 +36,9 @@ void socket_remove_file(const char *path, const socket_file_t *file);
 
 /* The next connection, non-blocking, close-on-exec, never raising SIGPIPE; -1 with errno. */
 int socket_accept(int listening);
+/* Over TCP a peer that has ended looks like one that has only finished sending; from now on
+ * the system asks it now and then, so that its end shows as a hang-up. */
+void socket_probe_peer(int fd);
 /* Whether the peer of a Unix connection is this process's user. */
 bool socket_same_user(int fd);
 /* "127.0.0.1:4000", "[::1]:4000" or "unix". */

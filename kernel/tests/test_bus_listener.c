@@ -28,6 +28,15 @@ static int knock(void) {
     return fd;
 }
 
+static int knock_unix(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
 static void says(int fd, const char *line) {
     const char *text = quoted(line);
     CHECK_INT(write(fd, text, strlen(text)), (long)strlen(text));
@@ -131,6 +140,58 @@ static void test_client(void) {
     host_close();
 }
 
+static bool has_heard_end(int fd) {
+    char byte;
+    return read(fd, &byte, 1) == 0;
+}
+
+/* Who has only finished sending gets the answers that are due, and is then let go; to a
+ * worker's question such a client has no answer any more. */
+static void test_client_that_finishes_sending(void) {
+    for (int tcp = 0; tcp < 2; tcp++) {
+        host_listens(tcp ? STDIO_BUS_LISTEN_TCP : STDIO_BUS_LISTEN_UNIX, tcp ? NULL : path);
+        CHECK_INT(host_open(WORK), STDIO_BUS_OK);
+        int fd = tcp ? knock() : knock_unix();
+        says(fd, "{'jsonrpc':'2.0','id':7,'method':'hang'}"); /* no newline */
+        shutdown(fd, SHUT_WR);
+        UNTIL(stdio_bus_pending_count(host.bus) == 1);
+        for (int i = 0; i < 3; i++) host_step();
+        CHECK_INT(stdio_bus_client_count(host.bus), 1);
+        host_ingest("{'jsonrpc':'2.0','id':8,'method':'late'}");
+        CLIENT_GETS(fd, "{'jsonrpc':'2.0','id':7,'result':*}");
+        HOST_GETS("{'jsonrpc':'2.0','id':8,'result':*}");
+        UNTIL(has_heard_end(fd));
+        close(fd);
+        fd = tcp ? knock() : knock_unix();
+        says(fd, "{'jsonrpc':'2.0','id':1,'method':'ask'}\n");
+        shutdown(fd, SHUT_WR);
+        hears[0] = '\0';
+        UNTIL(has_heard_line(fd) && strstr(hears, "\"asked\""));
+        UNTIL(has_heard_end(fd));
+        close(fd);
+        CHECK_STR(host_clients(), " +1 -1 +2 -2");
+        host_close();
+    }
+}
+
+/* One that leaves altogether, at once or in two steps, takes its requests with it. */
+static void test_client_that_leaves(void) {
+    for (int steps = 1; steps <= 2; steps++) {
+        host_listens(STDIO_BUS_LISTEN_UNIX, path);
+        CHECK_INT(host_open(WORK), STDIO_BUS_OK);
+        int fd = knock_unix();
+        says(fd, "{'jsonrpc':'2.0','id':1,'method':'hang'}\n");
+        UNTIL(stdio_bus_pending_count(host.bus) == 1);
+        if (steps == 2) shutdown(fd, SHUT_WR);
+        for (int i = 0; i < 3; i++) host_step();
+        CHECK_INT(stdio_bus_pending_count(host.bus), 1);
+        close(fd);
+        UNTIL(stdio_bus_client_count(host.bus) == 0);
+        CHECK_INT(stdio_bus_pending_count(host.bus), 0);
+        host_close();
+    }
+}
+
 /* A stop answers what is under way, with an error in the end, and leaves nothing. */
 static void test_stop_with_clients(void) {
     host_listens(STDIO_BUS_LISTEN_TCP, "127.0.0.1");
@@ -229,6 +290,8 @@ int main(int argc, char **argv) {
     test_options();
     test_set_token();
     test_client();
+    test_client_that_finishes_sending();
+    test_client_that_leaves();
     test_stop_with_clients();
     test_stop_with_a_slow_reader();
     test_file_goes_with_the_bus();
