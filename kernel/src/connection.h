@@ -51,6 +51,7 @@ typedef struct connection {
     list_t ended;
     loop_timer_t timer; /* until authorized: for hello; later: while the peer does not read */
     bool authorized;
+    bool vetted;        /* its first line has been looked at, or need not be; the listener's */
     bool stalled;       /* the outbox is over the limit: nothing is read from the peer */
     const char *last_words; /* it ends for this reason once the outbox is written; or NULL */
     const char *reason; /* of its end; NULL while it lives */

@@ -146,6 +146,7 @@ static bool admit(listener_t *listener, int fd) {
         return false;
     }
     connection->listener = listener;
+    connection->vetted = listener->path || listener->token;
     listener->count++;
     listener->connects++;
     router_add_client(listener->router, &connection->client);
@@ -221,8 +222,25 @@ static bool carries_token(const listener_t *listener, const line_t *line) {
     return same_token(given, json_string_decode(token, given), listener->token, strlen(listener->token));
 }
 
+/* Any page in a browser can post to a port of this machine, lines of JSON as its body.  What
+ * comes before them, the head of HTTP, gives it away. */
+static bool begins_as_object(const line_t *line) {
+    size_t at = 0;
+    while (at < line->len && (line->text[at] == ' ' || line->text[at] == '\t' || line->text[at] == '\r')) at++;
+    return at < line->len && line->text[at] == '{';
+}
+
 static void on_line(connection_t *connection, line_result_t result, const line_t *line) {
     listener_t *listener = connection->listener;
+    if (!connection->vetted) {
+        if (!begins_as_object(line)) {
+            router_send_error(listener->router, &connection->client, NULL, 0, RPC_PARSE_ERROR, NULL,
+                              "the first line over TCP must be a JSON object: the connection is closed");
+            connection_end_after_flush(connection, "its first line was not a JSON object");
+            return;
+        }
+        connection->vetted = true;
+    }
     if (!connection->authorized) {
         if (result != LINE_READY || !carries_token(listener, line)) {
             router_send_error(listener->router, &connection->client, NULL, 0, RPC_INVALID_REQUEST, NULL,
