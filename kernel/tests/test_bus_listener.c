@@ -199,13 +199,18 @@ static void test_stop_with_clients(void) {
     int fd = knock();
     says(fd, "{'jsonrpc':'2.0','id':1,'method':'hang'}\n");
     UNTIL(stdio_bus_pending_count(host.bus) == 1);
+    CHECK_INT(stdio_bus_stop_left(host.bus), -1);
     CHECK_INT(stdio_bus_stop(host.bus, 1), STDIO_BUS_OK);
+    int left = stdio_bus_stop_left(host.bus);
+    CHECK(left > 0 && left <= 1000);
     CHECK_INT(stdio_bus_get_listener_port(host.bus), STDIO_BUS_ERR_STATE);
     says(fd, "{'jsonrpc':'2.0','id':2,'method':'echo'}\n");
     CLIENT_GETS(fd, "{'jsonrpc':'2.0','id':2,'error':{'code':-32085,*}}");
     fake_sys_advance(1000);
+    CHECK_INT(stdio_bus_stop_left(host.bus), 0);
     CLIENT_GETS(fd, "{'jsonrpc':'2.0','id':1,'error':{'code':-32085,*}}");
     UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK_INT(stdio_bus_stop_left(host.bus), -1);
     CHECK_STR(host_clients(), " +1 -1");
     host_destroy();
     close(fd);
