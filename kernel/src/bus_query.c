@@ -42,6 +42,15 @@ stdio_bus_state_t stdio_bus_get_state(const stdio_bus_t *bus) {
     return bus->state;
 }
 
+int stdio_bus_check(stdio_bus_t *bus) {
+    char error[SOCKET_ERROR_SIZE];
+    const stdio_bus_options_t *o = &bus->options;
+    if (o->listener.mode != STDIO_BUS_LISTEN_TCP || listener_may_serve(&bus->listener, o->listener.tcp_host, error))
+        return STDIO_BUS_OK;
+    if (o->on_error) o->on_error(bus, STDIO_BUS_ERR_CONFIG, error, o->user_data);
+    return STDIO_BUS_ERR_CONFIG;
+}
+
 int stdio_bus_stop_left(const stdio_bus_t *bus) {
     if (bus->state != STDIO_BUS_STATE_STOPPING) return -1;
     uint64_t now = sys_now_ms(), end = bus->supervisor.kill_at;

@@ -2,6 +2,7 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,6 +35,14 @@ bool listener_set_token(listener_t *listener, const char *token) {
     sys_free(listener->token);
     listener->token = copy;
     return true;
+}
+
+bool listener_may_serve(const listener_t *listener, const char *host, char error[SOCKET_ERROR_SIZE]) {
+    if (listener->token || socket_is_loopback(host)) return true;
+    snprintf(error, SOCKET_ERROR_SIZE,
+             "listener: \"%.100s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",
+             host);
+    return false;
 }
 
 static bool begin(listener_t *listener, int fd, char error[SOCKET_ERROR_SIZE]) {

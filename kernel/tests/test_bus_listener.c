@@ -68,10 +68,14 @@ static void test_where_without_a_token(void) {
                  "%d: listener: \"%s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",
                  STDIO_BUS_ERR_CONFIG, refused[i]);
         CHECK_STR(host.error, expected);
+        host.error[0] = '\0';
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_ERR_CONFIG); /* says the same */
+        CHECK_STR(host.error, expected);
         CHECK_STR(host.events, ""); /* nothing was started */
         CHECK_INT(stdio_bus_get_state(host.bus), STDIO_BUS_STATE_CREATED);
         CHECK_INT(stdio_bus_get_listener_port(host.bus), STDIO_BUS_ERR_STATE);
         CHECK_INT(stdio_bus_set_token(host.bus, "secret"), STDIO_BUS_OK); /* the remedy */
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_OK);
         if (i == 0) {
             CHECK_INT(stdio_bus_start(host.bus), STDIO_BUS_OK);
             CHECK(stdio_bus_get_listener_port(host.bus) > 0);
@@ -81,6 +85,12 @@ static void test_where_without_a_token(void) {
     host_listens(STDIO_BUS_LISTEN_TCP, "0.0.0.0"); /* the configuration's is as good */
     CHECK_INT(host_open(SECRET), STDIO_BUS_OK);
     host_destroy();
+    for (int i = 0; i < 2; i++) {
+        host_listens(i ? STDIO_BUS_LISTEN_TCP : STDIO_BUS_LISTEN_NONE, i ? "127.0.0.1" : NULL);
+        CHECK(host_create(WORK));
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_OK);
+        host_destroy();
+    }
 }
 
 static void test_options(void) {

@@ -396,14 +396,20 @@ static const char *tcp_answer_to(int fd, const char *line) {
 /* A page in a browser posts to any port, but its lines come behind a head. */
 static void test_no_http(void) {
     static const char *const refused[] = {
-        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n" PING, "GET / HTTP/1.1\r\n\r\n", " x\n" PING, "[" PING, "\n \n" PING};
+        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n" PING,
+        "GET / HTTP/1.1\r\n\r\n",
+        " x\n" PING,
+        "[" PING,
+        "\n \n" PING,
+    };
     static const char *const taken[] = {PING, "\r\n\n \t" PING};
     set_up("'max_input_buffer':1024");
     CHECK(listener_open_tcp(&listener, "127.0.0.1", 0, error));
     for (int i = 0; i < 5; i++) {
         int fd = knock_tcp();
-        CHECK_LIKE(tcp_answer_to(fd, refused[i]), quoted("{'jsonrpc':'2.0','id':null,'error':{'code':-32700,'message':'the "
-                                                         "first line over TCP must be a JSON object: *',*}}\n"));
+        CHECK_LIKE(tcp_answer_to(fd, refused[i]),
+                   quoted("{'jsonrpc':'2.0','id':null,'error':{'code':-32700,'message':'the first line over TCP must "
+                          "be a JSON object: *',*}}\n"));
         CHECK_STR(received(fd), "(end)");
         CHECK_LIKE(events, " +# -#:its first line was not a JSON object");
         events[0] = '\0';

@@ -253,7 +253,7 @@ async def test_program_serves_tcp_on_any_free_port_and_ends_in_order(served, con
     assert process.wait(10) == 0
 
 
-async def test_program_does_not_hand_its_token_to_workers(root):
+def test_program_does_not_hand_its_token_to_workers(root):
     code = """
 import json, os, sys
 for line in sys.stdin:

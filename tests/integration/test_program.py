@@ -176,6 +176,16 @@ def test_configuration_of_a_listener_is_read_from_stdin_to_its_end(root):
     assert feed(root, config, "--tcp", "127.0.0.1:0", "--check").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "token", "code"), [("127.0.0.1", {}, 0), ("0.0.0.0", {}, 3), ("0.0.0.0", {"token": "t"}, 0)]
+)
+def test_check_covers_where_it_may_listen(root, host, token, code):
+    ended = feed(root, json.dumps({**echo(), **token}).encode(), "--tcp", f"{host}:0", "--check")
+    assert ended.returncode == code
+    assert (b"set a token" in ended.stderr) == (code == 3)
+    assert (b"configuration is good" in ended.stdout) == (code == 0)
+
+
 # ---- tagged lines --------------------------------------------------------------------------
 
 
