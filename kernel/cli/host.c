@@ -13,10 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 #define READ_SIZE (256u * 1024)
 #define OUT_HIGH_WATER (8u * 1024 * 1024) /* beyond, nothing is taken in until the host has read */
+#define STOP_HIGH_WATER (2 * OUT_HIGH_WATER) /* the same during a stop, which is to end all the same */
+#define LAST_MS 5000 /* of a stop: workers are asked to end and killed, whether the host reads or not */
+#define LAST_STEP_MS 1000
 
 /* ---- signals -------------------------------------------------------------------------- */
 
@@ -110,28 +114,47 @@ static int write_status(host_t *host) {
     return host->tagged ? tagged_write_status(&host->status, &host->out, host->bus) : -1;
 }
 
+/* How long the bus is left alone because the host does not read what waits for it, in
+ * milliseconds: 0 not at all, -1 until the host reads.  Each step of the bus may take in more
+ * from its workers; so towards the end of a stop it has a few of them, for its timers. */
+static int resting(const host_t *host) {
+    int left = stdio_bus_stop_left(host->bus);
+    bool stopping = left >= 0;
+    if (host->out.len < (stopping ? STOP_HIGH_WATER : OUT_HIGH_WATER)) return 0;
+    if (!stopping || left > LAST_MS) return stopping ? left - LAST_MS : -1;
+    uint64_t now = now_ms();
+    return left && host->rests_until > now ? (int)(host->rests_until - now) : 0;
+}
+
+static int shorter(int wait, int other) {
+    return wait < 0 || (other >= 0 && other < wait) ? other : wait;
+}
+
 /* One turn: wait, then read, step, write.  False: a second signal, end at once. */
 static bool turn(host_t *host, char *scratch) {
     int wait = write_status(host);
     output_flush(&host->out);
     bool stopping = stdio_bus_get_state(host->bus) == STDIO_BUS_STATE_STOPPING;
-    bool takes = stopping || host->out.len < OUT_HIGH_WATER;
+    int rest = resting(host);
+    bool takes = rest == 0;
     struct pollfd fds[] = {
         {.fd = signal_pipe[0], .events = POLLIN},
         {.fd = takes ? stdio_bus_get_poll_fd(host->bus) : -1, .events = POLLIN},
         {.fd = takes && host->stdin_open ? STDIN_FILENO : -1, .events = POLLIN},
         {.fd = host->out.len ? STDOUT_FILENO : -1, .events = POLLOUT},
     };
-    if (poll(fds, 4, wait) < 0 && errno != EINTR) return false;
+    if (poll(fds, 4, takes ? wait : shorter(wait, rest)) < 0 && errno != EINTR) return false;
     char byte;
     if (fds[0].revents && read(signal_pipe[0], &byte, 1) == 1) {
         if (host->signalled) return false;
-        host->signalled = true;
-        host->stdin_open = false;
+        host->signalled = true; /* stdin is read on: questions of workers are answered there */
         stdio_bus_stop(host->bus, -1);
     }
     if (fds[2].revents) read_stdin(host, scratch);
-    if (fds[1].revents || fds[2].revents) stdio_bus_step(host->bus, 0);
+    if (fds[1].revents || fds[2].revents) {
+        stdio_bus_step(host->bus, 0);
+        host->rests_until = now_ms() + LAST_STEP_MS;
+    }
     if (host->out.broken && !stopping) stdio_bus_stop(host->bus, -1);
     return true;
 }

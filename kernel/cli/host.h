@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "options.h"
 #include "output.h"
@@ -23,6 +24,7 @@ typedef struct host {
     bool stdin_open;
     bool signalled; /* asked to end; once more means at once */
     bool started;   /* some worker has been ready once */
+    uint64_t rests_until; /* the bus, while too much waits for the host and a stop runs out; as now_ms */
     tagged_input_t input;
     tagged_status_t status;
 } host_t;

@@ -96,6 +96,7 @@ bool input_set_token(stdio_bus_t *bus, const char *path) {
         if (!value) return true;
         snprintf(text, sizeof text, "%s", value);
     }
+    unsetenv("STDIO_BUS_TOKEN"); /* the workers have no need of it */
     if (stdio_bus_set_token(bus, text) == STDIO_BUS_OK) return true;
     log_error("%s: the token must be 1 to 1024 bytes", source);
     return false;

@@ -15,6 +15,7 @@
 static int check_or_run(host_t *host, const options_t *options, const input_t *input) {
     if (!input_set_token(host->bus, options->token_file)) return EXIT_CONFIG;
     if (!options->check) return host_run(host, input->rest, input->rest_len);
+    if (stdio_bus_check(host->bus) != STDIO_BUS_OK) return EXIT_CONFIG;
     return puts("stdio_bus: the configuration is good") < 0 ? EXIT_FAILED : EXIT_OK;
 }
 

@@ -260,6 +260,14 @@ STDIO_BUS_API int stdio_bus_get_status(const stdio_bus_t *bus, char *out, size_t
  * Without a token a TCP listener must be bound to a loopback address. */
 STDIO_BUS_API int stdio_bus_set_token(stdio_bus_t *bus, const char *token);
 
+/* Whether the listener of the options may be opened: OK, or CONFIG after on_error, as start would
+ * say.  Opens and starts nothing. */
+STDIO_BUS_API int stdio_bus_check(stdio_bus_t *bus);
+
+/* How many milliseconds a stop may take yet: after these the workers are killed.  -1 when the
+ * bus is not stopping. */
+STDIO_BUS_API int stdio_bus_stop_left(const stdio_bus_t *bus);
+
 /* The port the TCP listener is bound to, or a negative code. */
 STDIO_BUS_API int stdio_bus_get_listener_port(const stdio_bus_t *bus);
 

@@ -196,12 +196,8 @@ static bool open_listener(stdio_bus_t *bus, char error[SOCKET_ERROR_SIZE]) {
     const stdio_bus_options_t *o = &bus->options;
     if (o->listener.mode == STDIO_BUS_LISTEN_NONE) return true;
     if (o->listener.mode == STDIO_BUS_LISTEN_UNIX) return listener_open_unix(&bus->listener, o->listener.unix_path, error);
-    if (bus->listener.token || socket_is_loopback(o->listener.tcp_host))
-        return listener_open_tcp(&bus->listener, o->listener.tcp_host, o->listener.tcp_port, error);
-    snprintf(error, SOCKET_ERROR_SIZE,
-             "listener: \"%.100s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",
-             o->listener.tcp_host);
-    return false;
+    return listener_may_serve(&bus->listener, o->listener.tcp_host, error) &&
+           listener_open_tcp(&bus->listener, o->listener.tcp_host, o->listener.tcp_port, error);
 }
 
 /* ---- life ------------------------------------------------------------------------ */

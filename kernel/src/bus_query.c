@@ -42,6 +42,22 @@ stdio_bus_state_t stdio_bus_get_state(const stdio_bus_t *bus) {
     return bus->state;
 }
 
+int stdio_bus_check(stdio_bus_t *bus) {
+    char error[SOCKET_ERROR_SIZE];
+    const stdio_bus_options_t *o = &bus->options;
+    if (o->listener.mode != STDIO_BUS_LISTEN_TCP || listener_may_serve(&bus->listener, o->listener.tcp_host, error))
+        return STDIO_BUS_OK;
+    if (o->on_error) o->on_error(bus, STDIO_BUS_ERR_CONFIG, error, o->user_data);
+    return STDIO_BUS_ERR_CONFIG;
+}
+
+int stdio_bus_stop_left(const stdio_bus_t *bus) {
+    if (bus->state != STDIO_BUS_STATE_STOPPING) return -1;
+    uint64_t now = sys_now_ms(), end = bus->supervisor.kill_at;
+    uint64_t left = end > now ? end - now : 0;
+    return left < INT32_MAX ? (int)left : INT32_MAX;
+}
+
 int stdio_bus_worker_count(const stdio_bus_t *bus) {
     int count = 0;
     for (size_t i = 0; i < bus->supervisor.worker_count; i++) count += worker_is_alive(bus->supervisor.workers[i]);

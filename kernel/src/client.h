@@ -24,6 +24,7 @@ typedef struct client {
     list_t sessions;      /* session_t.of_client */
     uint64_t mark;        /* the router's, to deliver a broadcast once */
     line_reader_t lines;  /* its stream */
+    bool silent;          /* says no more: cannot be asked anything */
     bool feeding;         /* lines are being taken from it: what comes meanwhile waits in `later` */
     buffer_t later;
 } client_t;

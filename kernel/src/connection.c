@@ -35,6 +35,7 @@ void connection_free(connection_t *connection) {
     loop_timer_stop(connection->shared->loop, &connection->timer);
     sys_close(connection->watch.fd);
     list_remove(&connection->dirty);
+    list_remove(&connection->leaving);
     list_remove(&connection->ended);
     buffer_free(&connection->outbox);
     client_free(&connection->client);
@@ -44,6 +45,7 @@ void connection_end(connection_t *connection, const char *reason) {
     if (connection->reason) return;
     connection->reason = reason;
     list_remove(&connection->dirty);
+    list_remove(&connection->leaving);
     loop_watch(connection->shared->loop, &connection->watch, 0);
     list_append(&connection->shared->ended, &connection->ended);
 }
@@ -67,7 +69,8 @@ static void on_timer(loop_timer_t *timer) {
 
 static void watch_for(connection_t *connection) {
     unsigned events = connection->outbox.len && !connection->dirty.next ? POLL_WRITE : 0;
-    if (!connection->stalled && !connection->last_words) events |= POLL_READ;
+    if (connection->leaving.next) events |= POLL_HANGUP;
+    else if (!connection->stalled && !connection->last_words) events |= POLL_READ;
     if (loop_watch(connection->shared->loop, &connection->watch, events) < 0)
         connection_end(connection, "its socket cannot be watched");
 }
@@ -113,20 +116,37 @@ void connection_flush(connection_t *connection) {
     else watch_for(connection);
 }
 
+static void take_lines(connection_t *connection, const char *data, size_t len) {
+    line_t line;
+    line_result_t result;
+    line_feed(&connection->client.lines, data, len);
+    while ((result = line_next(&connection->client.lines, &line)) != LINE_MORE)
+        if (!connection->reason && !connection->last_words) connection->shared->ops.line(connection, result, &line);
+}
+
+/* The peer has closed its end, or only finished sending, and waits for answers yet.  Over TCP the
+ * one looks like the other: there it has left. */
+static void on_last_byte(connection_t *connection) {
+    take_lines(connection, "\n", 1); /* a last line counts without its newline */
+    if (connection->reason) return;
+    if (!connection->half_closes) {
+        connection_end(connection, "it has closed the connection");
+        return;
+    }
+    list_append(&connection->shared->leaving, &connection->leaving);
+    watch_for(connection);
+}
+
 static void on_ready(watch_t *watch, unsigned events) {
     connection_t *connection = watch->owner;
     connection_shared_t *shared = connection->shared;
     if (events & POLL_WRITE) connection_flush(connection);
-    if (connection->reason || !(events & POLL_READ) || !(watch->events & POLL_READ)) return;
+    if (connection->reason || !(events & POLL_READ)) return;
+    if (connection->leaving.next) connection_end(connection, "it has closed the connection"); /* a hang-up */
+    if (!(watch->events & POLL_READ)) return;
     ssize_t n = sys_read(watch->fd, shared->scratch, shared->scratch_size);
     if (n < 0 && errno == EAGAIN) return;
-    if (n <= 0) {
-        connection_end(connection, "it has closed the connection");
-        return;
-    }
-    line_t line;
-    line_result_t result;
-    line_feed(&connection->client.lines, shared->scratch, (size_t)n);
-    while ((result = line_next(&connection->client.lines, &line)) != LINE_MORE)
-        if (!connection->reason && !connection->last_words) shared->ops.line(connection, result, &line);
+    if (n < 0) connection_end(connection, "it has closed the connection");
+    else if (n > 0) take_lines(connection, shared->scratch, (size_t)n);
+    else on_last_byte(connection);
 }

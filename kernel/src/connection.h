@@ -35,6 +35,7 @@ typedef struct connection_shared {
     char *scratch;  /* the bus's read buffer */
     size_t scratch_size;
     list_t dirty;   /* connection_t.dirty: have bytes to write */
+    list_t leaving; /* connection_t.leaving */
     list_t ended;   /* connection_t.ended */
     uint64_t messages_lost; /* answers to clients that had gone or did not read */
 } connection_shared_t;
@@ -46,9 +47,12 @@ typedef struct connection {
     watch_t watch;
     buffer_t outbox;
     list_t dirty;
+    list_t leaving; /* the peer will say no more, but may wait for answers: the listener ends it after them */
     list_t ended;
     loop_timer_t timer; /* until authorized: for hello; later: while the peer does not read */
     bool authorized;
+    bool half_closes;   /* the system tells the end of its output from its end; the listener's */
+    bool vetted;        /* its first line has been looked at, or need not be; the listener's */
     bool stalled;       /* the outbox is over the limit: nothing is read from the peer */
     const char *last_words; /* it ends for this reason once the outbox is written; or NULL */
     const char *reason; /* of its end; NULL while it lives */

@@ -2,6 +2,7 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ void listener_init(listener_t *listener, loop_t *loop, router_t *router, const c
     listener->shared = (connection_shared_t){
         .loop = loop, .ops = {on_line}, .limits = limits, .scratch = scratch, .scratch_size = scratch_size};
     list_init(&listener->shared.dirty);
+    list_init(&listener->shared.leaving);
     list_init(&listener->shared.ended);
 }
 
@@ -33,6 +35,14 @@ bool listener_set_token(listener_t *listener, const char *token) {
     sys_free(listener->token);
     listener->token = copy;
     return true;
+}
+
+bool listener_may_serve(const listener_t *listener, const char *host, char error[SOCKET_ERROR_SIZE]) {
+    if (listener->token || socket_is_loopback(host)) return true;
+    snprintf(error, SOCKET_ERROR_SIZE,
+             "listener: \"%.100s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",
+             host);
+    return false;
 }
 
 static bool begin(listener_t *listener, int fd, char error[SOCKET_ERROR_SIZE]) {
@@ -145,6 +155,8 @@ static bool admit(listener_t *listener, int fd) {
         return false;
     }
     connection->listener = listener;
+    connection->half_closes = listener->path != NULL;
+    connection->vetted = listener->path || listener->token;
     listener->count++;
     listener->connects++;
     router_add_client(listener->router, &connection->client);
@@ -220,8 +232,25 @@ static bool carries_token(const listener_t *listener, const line_t *line) {
     return same_token(given, json_string_decode(token, given), listener->token, strlen(listener->token));
 }
 
+/* Any page in a browser can post to a port of this machine, lines of JSON as its body.  The
+ * first line of HTTP gives it away: "POST / HTTP/1.1". */
+static bool is_http(const line_t *line) {
+    static const char version[] = " HTTP/1.";
+    const size_t len = sizeof version; /* with the digit behind it */
+    return line->len > len && memcmp(line->text + line->len - len, version, len - 1) == 0;
+}
+
 static void on_line(connection_t *connection, line_result_t result, const line_t *line) {
     listener_t *listener = connection->listener;
+    if (!connection->vetted) {
+        connection->vetted = true;
+        if (is_http(line)) {
+            router_send_error(listener->router, &connection->client, NULL, 0, RPC_PARSE_ERROR, NULL,
+                              "this is no HTTP server: send one JSON object per line");
+            connection_end_after_flush(connection, "it spoke HTTP");
+            return;
+        }
+    }
     if (!connection->authorized) {
         if (result != LINE_READY || !carries_token(listener, line)) {
             router_send_error(listener->router, &connection->client, NULL, 0, RPC_INVALID_REQUEST, NULL,
@@ -237,15 +266,43 @@ static void on_line(connection_t *connection, line_result_t result, const line_t
 
 /* ---- turns ---------------------------------------------------------------------------- */
 
+/* A client that will say no more cannot answer workers: their questions to it end, for its own
+ * requests may hang on them. */
+static bool silence(listener_t *listener, client_t *client) {
+    list_t *link, *next;
+    if (client->silent) return false;
+    client->silent = true;
+    for (link = list_first(&client->pending); link; link = next) {
+        next = list_next(&client->pending, link);
+        pending_t *p = list_entry(link, pending_t, of_client);
+        if (p->kind == PENDING_ASK) router_refuse_ask(listener->router, p, "the client that should have answered has left");
+    }
+    return true;
+}
+
+/* Ends the clients that have said all they had to say and have got all they are to get. */
+static bool dismiss_leaving(listener_t *listener) {
+    list_t *link, *next;
+    bool work = false;
+    for (link = list_first(&listener->shared.leaving); link; link = next) {
+        next = list_next(&listener->shared.leaving, link);
+        connection_t *connection = list_entry(link, connection_t, leaving);
+        if (silence(listener, &connection->client)) work = true;
+        if (!connection->client.pending_count && !connection->outbox.len)
+            connection_end(connection, "it has closed the connection");
+    }
+    return work;
+}
+
 bool listener_flush(listener_t *listener) {
     list_t *link;
-    bool buried = false;
     while ((link = list_first(&listener->shared.dirty))) connection_flush(list_entry(link, connection_t, dirty));
+    bool work = dismiss_leaving(listener);
     while ((link = list_first(&listener->shared.ended))) {
         bury(listener, list_entry(link, connection_t, ended));
-        buried = true;
+        work = true;
     }
-    return buried;
+    return work;
 }
 
 bool listener_has_output(const listener_t *listener) {

@@ -49,6 +49,9 @@ void listener_end_all(listener_t *listener);
 /* What the first message of every client must carry from now on.  False: no memory. */
 bool listener_set_token(listener_t *listener, const char *token);
 
+/* Whether TCP on this address is allowed: without a token, the loopback ones only. */
+bool listener_may_serve(const listener_t *listener, const char *host, char error[SOCKET_ERROR_SIZE]);
+
 /* Begin to listen; false with one sentence in `error`. */
 bool listener_open_tcp(listener_t *listener, const char *host, uint16_t port, char error[SOCKET_ERROR_SIZE]);
 bool listener_open_unix(listener_t *listener, const char *path, char error[SOCKET_ERROR_SIZE]);

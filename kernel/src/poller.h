@@ -15,6 +15,7 @@
 #define POLL_WRITE 2u
 #define POLL_EXIT 4u  /* a watched child has exited */
 #define POLL_TIMER 8u /* the timer has run out */
+#define POLL_HANGUP 16u /* to ask for, of a socket: both directions are closed, or broken */
 
 typedef struct poller poller_t;
 
@@ -29,7 +30,9 @@ int poller_fd(const poller_t *poller);
 
 /* Watches `fd` for `events` (POLL_READ, POLL_WRITE; level-triggered), in place of what
  * was asked before (`was`, 0 for a new one).  0 events ends the watch; it must end
- * before the descriptor is closed.  0, or -1 with errno. */
+ * before the descriptor is closed.  0, or -1 with errno.
+ * A hang-up is reported as POLL_READ and POLL_WRITE, whatever is watched for; POLL_HANGUP
+ * watches for nothing else, and the end of the other side's output alone is none. */
 int poller_set(poller_t *poller, int fd, unsigned was, unsigned events, void *data);
 
 /* Reports the exit of a child once.  A handle >= 0 for poller_unwatch_child, or -1

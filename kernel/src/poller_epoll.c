@@ -56,6 +56,7 @@ int poller_set(poller_t *poller, int fd, unsigned was, unsigned events, void *da
     struct epoll_event event = {.data.ptr = data};
     if (events & POLL_READ) event.events |= EPOLLIN;
     if (events & POLL_WRITE) event.events |= EPOLLOUT;
+    /* POLL_HANGUP: epoll reports hang-ups even when nothing is asked for. */
     int op = !events ? EPOLL_CTL_DEL : was ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     if (was == events) return 0;
     return epoll_ctl(poller->epoll, op, fd, &event);

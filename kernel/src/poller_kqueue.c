@@ -47,17 +47,24 @@ static int change(poller_t *poller, uintptr_t ident, int16_t filter, uint16_t fl
     return result;
 }
 
+/* How the filter for writing is set.  A hang-up is its EV_EOF; with EV_CLEAR it reports that
+ * and a first time that there is room, but not over and over. */
+static uint16_t write_flags(unsigned events) {
+    if (events & POLL_WRITE) return EV_ADD;
+    return events & POLL_HANGUP ? EV_ADD | EV_CLEAR : EV_DELETE;
+}
+
+static int set_filter(poller_t *poller, int fd, int16_t filter, uint16_t was, uint16_t flags, void *data) {
+    if (was == flags) return 0;
+    /* EV_CLEAR cannot be changed in place. */
+    if (was != EV_DELETE) change(poller, (uintptr_t)fd, filter, EV_DELETE, 0, 0, data);
+    return flags == EV_DELETE ? 0 : change(poller, (uintptr_t)fd, filter, flags, 0, 0, data);
+}
+
 int poller_set(poller_t *poller, int fd, unsigned was, unsigned events, void *data) {
-    static const struct {
-        unsigned bit;
-        int16_t filter;
-    } filters[] = {{POLL_READ, EVFILT_READ}, {POLL_WRITE, EVFILT_WRITE}};
-    for (int i = 0; i < 2; i++) {
-        if (!((was ^ events) & filters[i].bit)) continue;
-        uint16_t flags = events & filters[i].bit ? EV_ADD : EV_DELETE;
-        if (change(poller, (uintptr_t)fd, filters[i].filter, flags, 0, 0, data) < 0 && flags == EV_ADD) return -1;
-    }
-    return 0;
+    uint16_t read_was = was & POLL_READ ? EV_ADD : EV_DELETE, read_now = events & POLL_READ ? EV_ADD : EV_DELETE;
+    if (set_filter(poller, fd, EVFILT_READ, read_was, read_now, data) < 0) return -1;
+    return set_filter(poller, fd, EVFILT_WRITE, write_flags(was), write_flags(events), data);
 }
 
 int poller_watch_child(poller_t *poller, pid_t pid, void *data) {
@@ -89,7 +96,7 @@ int poller_wait(poller_t *poller, poll_event_t *out, int capacity, int timeout_m
         out[i] = (poll_event_t){.data = events[i].udata};
         switch (events[i].filter) {
         case EVFILT_READ: out[i].events = POLL_READ; break;
-        case EVFILT_WRITE: out[i].events = POLL_WRITE; break;
+        case EVFILT_WRITE: out[i].events = events[i].flags & EV_EOF ? POLL_READ | POLL_WRITE : POLL_WRITE; break;
         case EVFILT_PROC: out[i].events = POLL_EXIT; break;
         default: out[i].events = events[i].udata ? POLL_EXIT : POLL_TIMER;
         }

@@ -199,7 +199,7 @@ void router_refuse_ask(router_t *router, pending_t *ask, const char *message) {
 static void take_request(router_t *router, target_t *target, const scan_t *scan, size_t len) {
     json_span_t id = message_value(scan, FIELD_ID);
     client_t *client = asked_client(router, target, scan);
-    if (!client) {
+    if (!client || client->silent) {
         router_refuse_worker(router, target, id, RPC_METHOD_NOT_FOUND, "no client can be asked");
         return;
     }

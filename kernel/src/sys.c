@@ -1,6 +1,6 @@
 /* sys.c - see sys.h. */
 #if defined(__linux__)
-#define _GNU_SOURCE /* pipe2, struct ucred */
+#define _GNU_SOURCE /* accept4, pipe2, struct ucred */
 #endif
 #include "sys.h"
 
@@ -85,7 +85,11 @@ int sys_peer_user(int fd, uid_t *user) {
 
 int sys_accept(int listening) {
     int fd;
+#if defined(__linux__)
+    do fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+#else
     do fd = accept(listening, NULL, NULL);
+#endif
     while (fd < 0 && errno == EINTR);
     return fd;
 }

@@ -27,7 +27,8 @@ ssize_t sys_read(int fd, void *data, size_t size);
 ssize_t sys_write(int fd, const void *data, size_t size);
 void sys_close(int fd); /* negative: nothing */
 
-/* Stream sockets: a non-blocking, close-on-exec one; the next connection, as it comes; the
+/* Stream sockets: a non-blocking, close-on-exec one; the next connection, on Linux with both
+ * from the start (a fork of the host's in another thread would inherit it), elsewhere as it comes; the
  * user at the other end of a Unix one; and a write that reports a closed peer as EPIPE only. */
 int sys_socket(int family);
 int sys_bind(int fd, const struct sockaddr *address, socklen_t len);

@@ -28,6 +28,15 @@ static int knock(void) {
     return fd;
 }
 
+static int knock_unix(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
 static void says(int fd, const char *line) {
     const char *text = quoted(line);
     CHECK_INT(write(fd, text, strlen(text)), (long)strlen(text));
@@ -59,10 +68,14 @@ static void test_where_without_a_token(void) {
                  "%d: listener: \"%s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",
                  STDIO_BUS_ERR_CONFIG, refused[i]);
         CHECK_STR(host.error, expected);
+        host.error[0] = '\0';
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_ERR_CONFIG); /* says the same */
+        CHECK_STR(host.error, expected);
         CHECK_STR(host.events, ""); /* nothing was started */
         CHECK_INT(stdio_bus_get_state(host.bus), STDIO_BUS_STATE_CREATED);
         CHECK_INT(stdio_bus_get_listener_port(host.bus), STDIO_BUS_ERR_STATE);
         CHECK_INT(stdio_bus_set_token(host.bus, "secret"), STDIO_BUS_OK); /* the remedy */
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_OK);
         if (i == 0) {
             CHECK_INT(stdio_bus_start(host.bus), STDIO_BUS_OK);
             CHECK(stdio_bus_get_listener_port(host.bus) > 0);
@@ -72,6 +85,12 @@ static void test_where_without_a_token(void) {
     host_listens(STDIO_BUS_LISTEN_TCP, "0.0.0.0"); /* the configuration's is as good */
     CHECK_INT(host_open(SECRET), STDIO_BUS_OK);
     host_destroy();
+    for (int i = 0; i < 2; i++) {
+        host_listens(i ? STDIO_BUS_LISTEN_TCP : STDIO_BUS_LISTEN_NONE, i ? "127.0.0.1" : NULL);
+        CHECK(host_create(WORK));
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_OK);
+        host_destroy();
+    }
 }
 
 static void test_options(void) {
@@ -131,6 +150,71 @@ static void test_client(void) {
     host_close();
 }
 
+static bool has_heard_end(int fd) {
+    char byte;
+    return read(fd, &byte, 1) == 0;
+}
+
+/* Who has only finished sending over a Unix socket gets the answers that are due, and is then let go; to a
+ * worker's question such a client has no answer any more. */
+static void test_client_that_finishes_sending(void) {
+    host_listens(STDIO_BUS_LISTEN_UNIX, path);
+    CHECK_INT(host_open(WORK), STDIO_BUS_OK);
+    int fd = knock_unix();
+    says(fd, "{'jsonrpc':'2.0','id':7,'method':'hang'}"); /* no newline */
+    shutdown(fd, SHUT_WR);
+    UNTIL(stdio_bus_pending_count(host.bus) == 1);
+    for (int i = 0; i < 3; i++) host_step();
+    CHECK_INT(stdio_bus_client_count(host.bus), 1);
+    host_ingest("{'jsonrpc':'2.0','id':8,'method':'late'}");
+    CLIENT_GETS(fd, "{'jsonrpc':'2.0','id':7,'result':*}");
+    HOST_GETS("{'jsonrpc':'2.0','id':8,'result':*}");
+    UNTIL(has_heard_end(fd));
+    close(fd);
+    fd = knock_unix();
+    says(fd, "{'jsonrpc':'2.0','id':1,'method':'ask'}\n");
+    shutdown(fd, SHUT_WR);
+    hears[0] = '\0';
+    UNTIL(has_heard_line(fd) && strstr(hears, "\"asked\""));
+    UNTIL(has_heard_end(fd));
+    close(fd);
+    CHECK_STR(host_clients(), " +1 -1 +2 -2");
+    host_close();
+}
+
+/* Over TCP the one looks like the other: it has left, after its last line. */
+static void test_client_that_finishes_sending_over_tcp(void) {
+    host_listens(STDIO_BUS_LISTEN_TCP, NULL);
+    CHECK_INT(host_open(WORK), STDIO_BUS_OK);
+    int fd = knock();
+    says(fd, "{'jsonrpc':'2.0','id':7,'method':'hang'}\n{'jsonrpc':'2.0','id':8,'method':'stdio_bus/ping'}");
+    shutdown(fd, SHUT_WR);
+    stdio_bus_stats_t stats;
+    UNTIL((stdio_bus_get_stats(host.bus, &stats), stats.client_disconnects == 1));
+    CHECK_INT(stdio_bus_pending_count(host.bus), 0);
+    CHECK_INT(stats.messages_in, 2);
+    close(fd);
+    host_close();
+}
+
+/* One that leaves altogether, at once or in two steps, takes its requests with it. */
+static void test_client_that_leaves(void) {
+    for (int steps = 1; steps <= 2; steps++) {
+        host_listens(STDIO_BUS_LISTEN_UNIX, path);
+        CHECK_INT(host_open(WORK), STDIO_BUS_OK);
+        int fd = knock_unix();
+        says(fd, "{'jsonrpc':'2.0','id':1,'method':'hang'}\n");
+        UNTIL(stdio_bus_pending_count(host.bus) == 1);
+        if (steps == 2) shutdown(fd, SHUT_WR);
+        for (int i = 0; i < 3; i++) host_step();
+        CHECK_INT(stdio_bus_pending_count(host.bus), 1);
+        close(fd);
+        UNTIL(stdio_bus_client_count(host.bus) == 0);
+        CHECK_INT(stdio_bus_pending_count(host.bus), 0);
+        host_close();
+    }
+}
+
 /* A stop answers what is under way, with an error in the end, and leaves nothing. */
 static void test_stop_with_clients(void) {
     host_listens(STDIO_BUS_LISTEN_TCP, "127.0.0.1");
@@ -138,13 +222,18 @@ static void test_stop_with_clients(void) {
     int fd = knock();
     says(fd, "{'jsonrpc':'2.0','id':1,'method':'hang'}\n");
     UNTIL(stdio_bus_pending_count(host.bus) == 1);
+    CHECK_INT(stdio_bus_stop_left(host.bus), -1);
     CHECK_INT(stdio_bus_stop(host.bus, 1), STDIO_BUS_OK);
+    int left = stdio_bus_stop_left(host.bus);
+    CHECK(left > 0 && left <= 1000);
     CHECK_INT(stdio_bus_get_listener_port(host.bus), STDIO_BUS_ERR_STATE);
     says(fd, "{'jsonrpc':'2.0','id':2,'method':'echo'}\n");
     CLIENT_GETS(fd, "{'jsonrpc':'2.0','id':2,'error':{'code':-32085,*}}");
     fake_sys_advance(1000);
+    CHECK_INT(stdio_bus_stop_left(host.bus), 0);
     CLIENT_GETS(fd, "{'jsonrpc':'2.0','id':1,'error':{'code':-32085,*}}");
     UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK_INT(stdio_bus_stop_left(host.bus), -1);
     CHECK_STR(host_clients(), " +1 -1");
     host_destroy();
     close(fd);
@@ -229,6 +318,9 @@ int main(int argc, char **argv) {
     test_options();
     test_set_token();
     test_client();
+    test_client_that_finishes_sending();
+    test_client_that_finishes_sending_over_tcp();
+    test_client_that_leaves();
     test_stop_with_clients();
     test_stop_with_a_slow_reader();
     test_file_goes_with_the_bus();

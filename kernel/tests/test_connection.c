@@ -41,11 +41,15 @@ static bool open_as(bool authorized) {
         .loop = loop_open(), .ops = {on_line}, .limits = &limits, .scratch = scratch, .scratch_size = sizeof scratch};
     REQUIRE(shared.loop != NULL);
     list_init(&shared.dirty);
+    list_init(&shared.leaving);
     list_init(&shared.ended);
     peer = fds[1];
     heard[0] = '\0';
     end_at_line = false;
-    if (connection_open(&connection, &shared, fds[0], 5, NULL, authorized)) return true;
+    if (connection_open(&connection, &shared, fds[0], 5, NULL, authorized)) {
+        connection.half_closes = true;
+        return true;
+    }
     close(fds[0]);
     return false;
 }
@@ -75,6 +79,15 @@ static void queue_bytes(size_t len) { /* newline included */
     static char text[4 * QUEUE];
     piece_t piece = {memset(text, 'x', sizeof text), len - 1};
     connection_queue(&connection, &piece, 1);
+}
+
+/* The socket takes no more, and something waits. */
+static void fill_socket_of_leaving(void) {
+    while (!connection.outbox.len) {
+        queue_bytes(1000);
+        connection_flush(&connection);
+    }
+    CHECK_INT(connection.watch.events, POLL_WRITE | POLL_HANGUP);
 }
 
 /* What has come at the other end by now. */
@@ -144,12 +157,63 @@ static void test_reads_that_fail(void) {
         check_ended("it has closed the connection");
         close_it();
     }
+}
+
+static bool is_leaving(void) {
+    return list_first(&shared.leaving) == &connection.leaving;
+}
+
+/* Who has only finished sending may wait for answers; his last line needs no newline. */
+static void test_end_of_what_it_says(void) {
     REQUIRE(open_as(true));
-    says("half a li");
+    says("one\nhalf a li");
     shutdown(peer, SHUT_WR);
     run();
+    CHECK_STR(heard, "<one><half a li>");
+    CHECK(is_leaving());
+    CHECK_STR(connection.reason, NULL);
+    CHECK_INT(loop_run(shared.loop, 0), 0); /* the end of its stream does not keep the loop busy */
+    queue("answer");
+    connection_flush(&connection);
+    CHECK_STR(received(), "answer\n");
+    fill_socket_of_leaving();
+    receive_all();
+    CHECK_INT(connection.outbox.len, 0);
+    CHECK_INT(loop_run(shared.loop, 0), 0);
+    CHECK_STR(connection.reason, NULL);
+    close_it();
+}
+
+static void test_leaving_for_good(void) {
+    for (int later = 0; later < 2; later++) { /* both at once, or first the one and then the other */
+        REQUIRE(open_as(true));
+        if (later) shutdown(peer, SHUT_WR);
+        else close(peer);
+        run();
+        CHECK(is_leaving());
+        if (later) close(peer);
+        run();
+        check_ended("it has closed the connection");
+        CHECK(!is_leaving());
+        peer = dup(0); /* for close_it */
+        close_it();
+    }
+    REQUIRE(open_as(true)); /* while something waits for it */
+    shutdown(peer, SHUT_WR);
+    run();
+    fill_socket_of_leaving();
+    close(peer);
+    run();
     check_ended("it has closed the connection");
-    CHECK_STR(heard, "");
+    peer = dup(0);
+    close_it();
+    REQUIRE(open_as(true));
+    end_at_line = true;
+    says("the last");
+    shutdown(peer, SHUT_WR);
+    run();
+    check_ended("enough");
+    CHECK(!is_leaving());
     close_it();
 }
 
@@ -415,6 +479,8 @@ int main(void) {
     fake_sys_begin();
     test_lines();
     test_reads_that_fail();
+    test_end_of_what_it_says();
+    test_leaving_for_good();
     test_lines_after_the_end();
     test_writes();
     test_writes_that_fail();

@@ -374,6 +374,63 @@ static void test_lost_reserve(void) {
     take_down();
 }
 
+/* ---- the first line over TCP -------------------------------------------------------------- */
+
+static const char *tcp_answer_to(int fd, const char *line) {
+    static char all[4096];
+    struct pollfd either[] = {{.fd = loop_fd(loop), .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    const char *text = quoted(line);
+    size_t len = 0;
+    CHECK_INT(write(fd, text, strlen(text)), (long)strlen(text));
+    while (!memchr(all, '\n', len)) {
+        REQUIRE(poll(either, 2, 30000) > 0);
+        turn();
+        ssize_t n = read(fd, all + len, sizeof all - 1 - len);
+        if (n == 0) break;
+        if (n > 0) len += (size_t)n;
+    }
+    all[len] = '\0';
+    return all;
+}
+
+/* A page in a browser posts to any port, but its lines come behind a head. */
+static void test_no_http(void) {
+    static const char *const refused[] = {
+        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n" PING,
+        "GET / HTTP/1.1\r\n\r\n",
+        "\r\nPOST /x HTTP/1.0\n" PING,
+    };
+    /* Anything else is answered, and the stream goes on. */
+    static const char *const taken[] = {PING, "\r\n\n \t" PING};
+    set_up("'max_input_buffer':1024");
+    CHECK(listener_open_tcp(&listener, "127.0.0.1", 0, error));
+    for (int i = 0; i < 3; i++) {
+        int fd = knock_tcp();
+        CHECK_LIKE(tcp_answer_to(fd, refused[i]),
+                   quoted("{'jsonrpc':'2.0','id':null,'error':{'code':-32700,'message':'this is no HTTP server: *',*}}\n"));
+        CHECK_STR(received(fd), "(end)");
+        CHECK_LIKE(events, " +# -#:it spoke HTTP");
+        events[0] = '\0';
+        close(fd);
+    }
+    CHECK_INT(router.messages_in, 0);
+    for (int i = 0; i < 2; i++) {
+        int fd = knock_tcp();
+        CHECK_STR(tcp_answer_to(fd, taken[i]), quoted(PONG));
+        CHECK_LIKE(tcp_answer_to(fd, "later lines may be wrong\n"), quoted("{*-32700*}\n"));
+        CHECK_STR(tcp_answer_to(fd, PING), quoted(PONG));
+        close(fd);
+    }
+    int fd = knock_tcp(); /* an over-long line is judged by its head */
+    char text[3000] = "{";
+    memset(text + 1, 'x', sizeof text - 1);
+    strcpy(text + sizeof text - 2, "\n");
+    CHECK_LIKE(tcp_answer_to(fd, text), quoted("{*-32600*}\n"));
+    CHECK_STR(tcp_answer_to(fd, PING), quoted(PONG));
+    close(fd);
+    take_down();
+}
+
 /* ---- the token ---------------------------------------------------------------------------- */
 
 #define HELLO(token) "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/hello','params':{'token':" token "}}\n"
@@ -532,6 +589,7 @@ int main(void) {
     test_accept_fails();
     test_no_descriptors();
     test_lost_reserve();
+    test_no_http();
     test_right_tokens();
     test_token_in_pieces();
     test_wrong_tokens();

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -46,6 +47,27 @@ static void test_descriptors(void) {
     sys_close(fds[0]);
     CHECK_INT(poller_set(poller, fds[0], 0, POLL_READ, &a), -1);
     CHECK_INT(errno, EBADF);
+}
+
+/* The end of what the other side sends is no hang-up; that it has gone is one. */
+static void test_hang_up(void) {
+    int fds[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    CHECK_INT(poller_set(poller, fds[0], 0, POLL_READ, &a), 0);
+    CHECK_INT(poller_set(poller, fds[0], POLL_READ, POLL_HANGUP, &a), 0);
+    poller_wait(poller, events, 4, 0); /* some systems say once that there is room */
+    shutdown(fds[1], SHUT_WR);
+    CHECK_INT(poller_wait(poller, events, 4, 0), 0);
+    CHECK_INT(poller_set(poller, fds[0], POLL_HANGUP, POLL_HANGUP | POLL_WRITE, &a), 0);
+    CHECK_INT(poller_wait(poller, events, 4, PATIENCE_MS), 1);
+    CHECK(events[0].data == &a && events[0].events == POLL_WRITE);
+    CHECK_INT(poller_set(poller, fds[0], POLL_HANGUP | POLL_WRITE, POLL_HANGUP, &a), 0);
+    close(fds[1]);
+    CHECK_INT(poller_wait(poller, events, 4, PATIENCE_MS), 1);
+    CHECK(events[0].data == &a && events[0].events == (POLL_READ | POLL_WRITE));
+    CHECK_INT(poller_set(poller, fds[0], POLL_HANGUP, 0, &a), 0);
+    CHECK_INT(poller_wait(poller, events, 4, 0), 0);
+    close(fds[0]);
 }
 
 static void test_timer(void) {
@@ -148,6 +170,7 @@ int main(void) {
     poller = poller_open();
     REQUIRE(poller != NULL);
     test_descriptors();
+    test_hang_up();
     test_timer();
     test_children();
     test_signals();

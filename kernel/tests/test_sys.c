@@ -156,6 +156,9 @@ static void test_sockets(void) {
     do fd = sys_accept(listening);
     while (fd < 0 && errno == EAGAIN);
     REQUIRE(fd >= 0);
+#if defined(__linux__)
+    CHECK((fcntl(fd, F_GETFL) & O_NONBLOCK) && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
+#endif
     CHECK_INT(sys_accept(listening), -1);
     CHECK_INT(errno, EAGAIN);
     sys_close(client);

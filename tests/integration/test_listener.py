@@ -253,6 +253,40 @@ async def test_program_serves_tcp_on_any_free_port_and_ends_in_order(served, con
     assert process.wait(10) == 0
 
 
+def test_program_does_not_hand_its_token_to_workers(root):
+    code = """
+import json, os, sys
+for line in sys.stdin:
+    message = {"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": os.environ.get("STDIO_BUS_TOKEN")}
+    print(json.dumps(message), flush=True)
+"""
+    document = {"pools": [{"id": "p", "protocol": "jsonrpc", "command": PYTHON, "args": ["-c", code]}]}
+    lines = [json.dumps(document), '{"jsonrpc":"2.0","id":1,"method":"m"}', ""]
+    command = [str(root / "kernel" / "dist" / "stdio_bus"), "--config-fd", "0"]
+    environment = {**os.environ, "STDIO_BUS_TOKEN": "open sesame"}
+    pipes: Any = {"capture_output": True, "text": True, "timeout": 20}
+    ended = subprocess.run(command, input="\n".join(lines), env=environment, check=False, **pipes)
+    assert json.loads(ended.stdout)["result"] is None
+
+
+async def test_program_takes_no_http_over_tcp(served, connect):
+    _, port = served("--tcp", "127.0.0.1:0")
+    page = await connect(("127.0.0.1", port))
+    page.writer.write(b'POST / HTTP/1.1\r\n\r\n{"jsonrpc":"2.0","id":1,"method":"m"}\n')
+    assert (await page.receive())["error"]["code"] == -32700
+    assert await page.receive() is None
+
+
+async def test_client_that_finishes_sending_gets_its_answer(listening):
+    _, path = await listening()
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"jsonrpc":"2.0","id":1,"method":"m"}')
+    writer.write_eof()
+    answers = (await asyncio.wait_for(reader.read(), 20)).splitlines()
+    assert [json.loads(line)["id"] for line in answers] == [1]
+    writer.close()
+
+
 async def test_program_asks_for_its_token_first(served, connect):
     _, port = served("--tcp", "127.0.0.1:0", token="open sesame")
     for first in (

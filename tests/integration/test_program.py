@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,16 @@ def test_configuration_of_a_listener_is_read_from_stdin_to_its_end(root):
     assert feed(root, config, "--tcp", "127.0.0.1:0", "--check").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "token", "code"), [("127.0.0.1", {}, 0), ("0.0.0.0", {}, 3), ("0.0.0.0", {"token": "t"}, 0)]
+)
+def test_check_covers_where_it_may_listen(root, host, token, code):
+    ended = feed(root, json.dumps({**echo(), **token}).encode(), "--tcp", f"{host}:0", "--check")
+    assert ended.returncode == code
+    assert (b"set a token" in ended.stderr) == (code == 3)
+    assert (b"configuration is good" in ended.stdout) == (code == 0)
+
+
 # ---- tagged lines --------------------------------------------------------------------------
 
 
@@ -233,6 +244,87 @@ def test_signal_ends_the_program_in_order_with_0(program, gone, sent):
     bus.process.send_signal(sent)
     assert bus.process.wait(10) == 0
     assert gone(pid, 0)
+
+
+ASKING = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("method") == "ask":
+        number = message["id"]
+        print(json.dumps({"jsonrpc": "2.0", "id": 0, "method": "question"}), flush=True)
+    elif "result" in message:
+        answer = {"jsonrpc": "2.0", "id": number, "result": message["result"]}
+        print(json.dumps(answer), flush=True)
+"""
+
+
+def python(code: str, **fields: Any) -> dict:
+    return {"pools": [{"id": "p", "protocol": "jsonrpc", "command": PYTHON, "args": ["-c", code], **fields}]}
+
+
+def test_question_of_a_worker_is_answered_while_the_program_stops(program):
+    bus = program(python(ASKING), "--tagged")
+    bus.send(0, {"jsonrpc": "2.0", "id": 1, "method": "ask"})
+    question = next(m for _, _, m in iter(bus.receive, None) if m.get("method") == "question")
+    bus.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    bus.send(0, request(2, 2))
+    refused = next(m for _, _, m in iter(bus.receive, None) if m.get("id") == 2)
+    assert refused["error"]["code"] == -32085
+    bus.send(0, {"jsonrpc": "2.0", "id": question["id"], "result": "yes"})
+    answer = next(m for _, _, m in iter(bus.receive, None) if m.get("id") == 1)
+    assert answer["result"] == "yes"
+    assert bus.end() == 0
+
+
+def test_end_of_stdin_while_the_program_stops_changes_nothing(program):
+    bus = program({**python(ASKING), "limits": {"drain_timeout_sec": 2}}, "--tagged")
+    bus.send(0, {"jsonrpc": "2.0", "id": 1, "method": "ask"})
+    next(m for _, _, m in iter(bus.receive, None) if m.get("method") == "question")
+    started, used = time.monotonic(), sum(os.times()[2:4])
+    bus.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert bus.end() == 0
+    assert time.monotonic() - started < 4
+    assert sum(os.times()[2:4]) - used < 0.5  # it has waited, not spun
+
+
+FLOOD = """
+import sys
+sys.stdin.readline()
+line = '{"jsonrpc":"2.0","method":"n","params":"' + "y" * 60000 + '"}\\n'
+while True:
+    sys.stdout.write(line)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_is_bounded_while_the_program_stops_and_nobody_reads(program):
+    bus = program({**python(FLOOD), "limits": {"drain_timeout_sec": 2}})
+    bus.process.stdin.write(json.dumps(request(1, 1)).encode() + b"\n")
+    bus.process.stdin.flush()
+    time.sleep(1)
+    bus.process.send_signal(signal.SIGTERM)
+    time.sleep(4)  # the stop is over; the last messages are still to be read
+    status = Path("/proc", str(bus.process.pid), "status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak < 96 << 10, f"{peak >> 10} MiB"
+    read = bus.process.stdout.read()
+    assert bus.process.wait(10) == 0
+    assert b'"id":1,"error":{"code":-32085' in read.splitlines()[-1]
+
+
+def test_reader_that_is_slow_gets_every_answer_after_the_end_of_stdin(program):
+    """More than the program keeps for it: the rest waits in the worker."""
+    script = [str(WORKERS / "misbehaving_worker.py"), "giant"]
+    bus = program({"pools": [{"id": "giant", "protocol": "jsonrpc", "command": PYTHON, "args": script}]})
+    lines = [json.dumps(request(n, n)).encode() + b"\n" for n in range(40)]
+    bus.process.stdin.write(b"".join(lines))
+    bus.process.stdin.close()
+    time.sleep(2)
+    assert [json.loads(line)["id"] for line in bus.process.stdout if b"result" in line] == list(range(40))
+    assert bus.process.wait(10) == 0
 
 
 @pytest.mark.parametrize(
