@@ -62,8 +62,8 @@ def figures(command: list[str]) -> dict[str, list[float]]:
 def scale(rounds: int) -> list[Row]:
     """500 workers and 100,000 sessions, against 1 and 1.
 
-    The system, too, needs longer for one of 500 sockets than for the only one. What it needs more for the same
-    bytes without a bus, in the same round, is not the bus's: the limit is held without it.
+    The system, too, needs longer for one of 500 sockets than for the only one. What it needs more for
+    the same bytes without a bus, in the same round, is not the bus's: the limit is held without it.
 
     Returns:
         Nothing where there is no archive, or where linkers do not wrap functions (macOS).
@@ -74,8 +74,7 @@ def scale(rounds: int) -> list[Row]:
     program = build("scale", target.archive, *_HEAP)
     found = figures([str(program), str(rounds), "1000", str(echo_worker.build())])
     one, many, bare_one, bare_many = (found[name] for name in ("one", "many", "bare_one", "bare_many"))
-    # What the bus alone makes of a round at 500 and 100,000.
-    scaled = [m - (bm - bo) for m, bm, bo in zip(many, bare_many, bare_one)]
+    ours = [m - (bm - bo) for m, bm, bo in zip(many, bare_many, bare_one)]
     return [
         Row("memory of an idle worker", found["worker"][0], "bytes", highest=WORKER_BYTES),
         Row("memory of a session", found["session"][0], "bytes", highest=SESSION_BYTES),
@@ -83,7 +82,7 @@ def scale(rounds: int) -> list[Row]:
         Row("bare: a message to one of 500", _microseconds(bare_many), "us", _ratio(bare_many, bare_one)),
         Row("a message at 1 worker, 1 session", _microseconds(one), "us"),
         Row("a message at 500, 100,000", _microseconds(many), "us", _ratio(many, one)),
-        Row("without what bare ones cost more", _microseconds(scaled), "us", _ratio(scaled, one), highest=SCALE_RATIO),
+        Row("less the difference of bare", _microseconds(ours), "us", _ratio(ours, one), highest=SCALE_RATIO),
     ]
 
 
