@@ -12,7 +12,9 @@ import os
 from collections import deque
 from typing import Callable
 
-_READ_SIZE = 256 * 1024
+# What is read at once is handled at once, hundreds of small answers: half of what a pipe holds, so that the
+# loop has a turn in between.
+_READ_SIZE = 32 * 1024
 
 
 class PipeReader:
