@@ -53,6 +53,12 @@ static void close_pipe(worker_t *worker, watch_t *pipe) {
     pipe->fd = -1;
 }
 
+/* A paused worker is not read, so where the system reports no exits, a hang-up must tell. */
+static int watch_output(worker_t *worker) {
+    unsigned while_paused = worker->pid && !worker->watched_child ? POLL_HANGUP : 0;
+    return loop_watch(worker->shared->loop, &worker->out, worker->paused ? while_paused : POLL_READ);
+}
+
 bool worker_attach(worker_t *worker, const spawn_child_t *child) {
     loop_t *loop = worker->shared->loop;
     worker->pid = worker->child.pid = child->pid;
@@ -62,7 +68,7 @@ bool worker_attach(worker_t *worker, const spawn_child_t *child) {
     worker->close_after_flush = false;
     tail_free(&worker->tail); /* what an earlier process wrote explains nothing of this one */
     worker->watched_child = child->pid && loop_watch_child(loop, &worker->child);
-    return loop_watch(loop, &worker->out, worker->paused ? 0 : POLL_READ) == 0 &&
+    return watch_output(worker) == 0 &&
            (worker->err.fd < 0 || loop_watch(loop, &worker->err, POLL_READ) == 0);
 }
 
@@ -132,7 +138,7 @@ void worker_close_stdin(worker_t *worker) {
 
 void worker_pause(worker_t *worker, bool paused) {
     worker->paused = paused;
-    if (worker->out.fd >= 0) loop_watch(worker->shared->loop, &worker->out, paused ? 0 : POLL_READ);
+    if (worker->out.fd >= 0) watch_output(worker);
 }
 
 static void on_writable(watch_t *watch, unsigned events) {
@@ -177,8 +183,10 @@ static read_result_t read_stderr(worker_t *worker) {
 static void on_readable(watch_t *watch, unsigned events) {
     worker_t *worker = watch->owner;
     (void)events;
-    if (read_output(worker) != READ_END) return;
+    if (worker->paused) loop_watch(worker->shared->loop, watch, 0); /* told once; what is in the pipe stays there */
+    else if (read_output(worker) != READ_END) return;
     if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+    if (worker->paused) return;
     worker->shared->ops.closed(worker, "stdout");
 }
 

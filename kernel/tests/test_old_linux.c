@@ -76,6 +76,15 @@ static void test_closed_output(void) {
     host_close();
 }
 
+/* Nobody reads its output meanwhile: a hang-up tells. */
+static void test_death_of_a_paused_worker(void) {
+    start("work");
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK);
+    CHECK_INT(kill(worker(0).pid, SIGKILL), 0);
+    UNTIL(strstr(host.events, " restarting:1"));
+    host_close();
+}
+
 static void test_deaf_at_the_stop(void) {
     start("deaf");
     CHECK_INT(stdio_bus_stop(host.bus, 2), STDIO_BUS_OK);
@@ -107,6 +116,7 @@ int main(int argc, char **argv) {
     }
     test_crash_and_restart();
     test_closed_output();
+    test_death_of_a_paused_worker();
     test_deaf_at_the_stop();
     test_descriptors();
     fake_sys_end();
