@@ -14,7 +14,7 @@ from benchmarks.report import Row, table
 
 def measure(quick: bool) -> list[Row]:
     rows = throughput.rows(str(echo_worker.build()), *((5, 6400) if quick else (15, 25600)))
-    rows += kernel.scale(rounds=31 if quick else 101)
+    rows += kernel.scale(rounds=31, runs=1 if quick else 5)
     return rows + kernel.listener(*((5, 64_000) if quick else (15, 256_000)))
 
 

@@ -6,20 +6,18 @@
  * linked with --wrap for malloc and its kin, and allocates nothing itself meanwhile.  All
  * workers have served requests before.
  *
- * Time is that of a whole request on a quiet bus (one in flight, so that both buses make
- * the same system calls): ingest, socket, worker, socket, callback.  The sessions come in
- * random order, and the buses take turns.  The workers live in this program: to switch
- * between 500 processes costs the system more than twice as much as between two, with a
- * bus or without, and would hide what is measured here.
- *
- * The system itself needs more time for 500 sockets than for one: of those it has just used one
- * all is in the cache, of the others nothing.  How much, the same traffic without a bus
- * tells: the same bytes to and from as many workers, by the same calls, in the same turns.
+ * The time of a message is the processor's, spent by this process on a whole request of a
+ * quiet bus (one in flight, so that both buses make the same system calls): ingest, pipe,
+ * worker, pipe, callback.  The sessions come in random order, and the buses take turns.
+ * Beside it stands how long the answer takes.  To that the system adds its switches between
+ * processes, which cost it more among 500 of them, with a bus or without: how much, the
+ * same traffic without a bus tells, afterwards.
  *
  *   scale ROUNDS COUNT WORKER      prints "NAME FIGURE", a line for each measurement;
- *                                  a pool needs a process: WORKER is one that echoes
+ *                                  WORKER is a program that echoes
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,7 +25,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,10 +79,8 @@ void __wrap_free(void *memory) {
 
 typedef struct host {
     stdio_bus_t *bus;
-    int workers; /* epoll of the sockets of those that live here */
     uint64_t requests, answers;
-    int32_t answered_by;
-    uint32_t sessions, next; /* of workers that live here: how many, and whose turn it is */
+    uint32_t next;
     uint32_t order[SESSIONS]; /* their numbers, as they are visited */
 } host_t;
 
@@ -99,10 +94,9 @@ static void fail(const char *what) {
 static void on_batch(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,
                      void *user) {
     host_t *host = user;
-    (void)bus;
+    (void)bus, (void)lines;
     if (!memmem(data, len, "\"result\"", 8)) fail(data);
     host->answers += count;
-    host->answered_by = lines->worker_id;
 }
 
 static void on_error(stdio_bus_t *bus, int code, const char *message, void *user) {
@@ -110,74 +104,19 @@ static void on_error(stdio_bus_t *bus, int code, const char *message, void *user
     fail(message);
 }
 
-static void open_pair(int ends[2]) {
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) fail("there are no descriptors left");
-}
-
-static void watch(int epoll, int fd) {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) fail("a socket cannot be watched");
-}
-
-/* A bus with one process for a worker and `count` workers that live here. */
-static void open_bus(host_t *host, const char *process, int count) {
+static void open_bus(host_t *host, const char *worker, int count) {
     char config[4096];
     snprintf(config, sizeof config,
-             "{\"pools\":[{\"id\":\"echo\",\"command\":\"%s\",\"protocol\":\"jsonrpc\"}],"
+             "{\"pools\":[{\"id\":\"echo\",\"command\":\"%s\",\"protocol\":\"jsonrpc\",\"instances\":%d}],"
              "\"limits\":{\"max_sessions\":%d}}",
-             process, 2 * SESSIONS);
+             worker, count, 2 * SESSIONS);
     stdio_bus_options_t options = {.config_json = config, .on_error = on_error, .user_data = host};
     host->bus = stdio_bus_create(&options);
     if (!host->bus || stdio_bus_set_on_batch(host->bus, on_batch) != STDIO_BUS_OK ||
         stdio_bus_start(host->bus) != STDIO_BUS_OK)
         fail("the bus does not start");
-    host->workers = epoll_create1(EPOLL_CLOEXEC);
-    for (int i = 0; i < count; i++) {
-        int ends[2];
-        open_pair(ends);
-        watch(host->workers, ends[0]);
-        if (stdio_bus_register_embedded_worker(host->bus, ends[1], ends[1], "echo") < 0) fail("a worker is refused");
-    }
-}
-
-/* The traffic of a bus without one: `count` workers that live here, behind an epoll of ours. */
-typedef struct bare {
-    int workers, answers; /* epoll of either end */
-    int count;
-    int to[WORKERS];
-} bare_t;
-
-static bare_t bare_one, bare_many;
-
-static void open_bare(bare_t *bare, int count) {
-    bare->workers = epoll_create1(EPOLL_CLOEXEC);
-    bare->answers = epoll_create1(EPOLL_CLOEXEC);
-    bare->count = count;
-    for (int i = 0; i < count; i++) {
-        int ends[2];
-        open_pair(ends);
-        bare->to[i] = ends[1];
-        watch(bare->workers, ends[0]);
-        watch(bare->answers, ends[1]);
-    }
-}
-
-/* What a worker does: reads one request and answers it. */
-static void serve(int fd) {
-    char request[1024], answer[128];
-    ssize_t len = read(fd, request, sizeof request - 1);
-    if (len <= 0) fail("a worker has nothing to read");
-    request[len] = '\0';
-    const char *id = strstr(request, "\"id\":");
-    if (!id) fail("a worker does not find the id");
-    len = snprintf(answer, sizeof answer, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"result\":{}}\n", atol(id + 5));
-    if (write(fd, answer, (size_t)len) != len) fail("a worker cannot answer");
-}
-
-/* Lets the worker that has something to read serve it, if it lives here. */
-static void serve_one(int workers) {
-    struct epoll_event event;
-    if (epoll_wait(workers, &event, 1, 0) > 0) serve(event.data.fd);
+    while (stdio_bus_worker_count(host->bus) < count)
+        if (stdio_bus_step(host->bus, STEP_MS) <= 0) fail("the workers do not start");
 }
 
 /* One request of a session, up to its answer. */
@@ -188,17 +127,15 @@ static void request(host_t *host, uint32_t session) {
                        "\"sessionId\":\"0b6f8a3e-51c7-4d2a-9e40-%012u\",\"params\":{}}",
                        (unsigned long long)++host->requests, (unsigned)session);
     if (stdio_bus_ingest(host->bus, text, (size_t)len) != STDIO_BUS_OK) fail("a request is refused");
-    serve_one(host->workers);
     while (host->answers < host->requests)
         if (stdio_bus_step(host->bus, STEP_MS) <= 0) fail("no answer comes");
 }
 
-/* Binds sessions until `count` of them belong to workers that live here. */
+/* Binds sessions until there are `count`: they go to the workers in turn. */
 static void bind_sessions(host_t *host, uint32_t count) {
-    while (host->sessions < count) {
-        uint32_t session = (uint32_t)stdio_bus_session_count(host->bus);
+    for (uint32_t session = (uint32_t)stdio_bus_session_count(host->bus); session < count; session++) {
         request(host, session);
-        if (host->answered_by != 1) host->order[host->sessions++] = session;
+        host->order[session] = session;
     }
 }
 
@@ -209,11 +146,55 @@ static void close_bus(host_t *host) {
     stdio_bus_destroy(host->bus);
 }
 
+/* ---- the same traffic without a bus ------------------------------------------------ */
+
+typedef struct bare {
+    int answers; /* epoll of the pipes from the workers */
+    int count;
+    int to[WORKERS];
+} bare_t;
+
+static bare_t bare_one, bare_many;
+
+static void start_worker(bare_t *bare, int number, const char *worker) {
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0) fail("there are no descriptors left");
+    pid_t pid = fork();
+    if (pid < 0) fail("there are no processes left");
+    if (pid == 0) {
+        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) execl(worker, worker, (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    bare->to[number] = in[1];
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = out[0]};
+    if (epoll_ctl(bare->answers, EPOLL_CTL_ADD, out[0], &event) < 0) fail("a pipe cannot be watched");
+}
+
+/* They end with this program: at the end of their input. */
+static void open_bare(bare_t *bare, const char *worker, int count) {
+    bare->answers = epoll_create1(EPOLL_CLOEXEC);
+    bare->count = count;
+    for (int i = 0; i < count; i++) start_worker(bare, i, worker);
+}
+
+/* What the bus sends a worker, and no more. */
+static void bare_request(bare_t *bare, uint32_t number) {
+    char text[256];
+    struct epoll_event event;
+    int len = snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"id\":%u,\"method\":\"echo\",\"params\":{}}\n",
+                       (unsigned)number);
+    if (write(bare->to[number], text, (size_t)len) != len) fail("a worker takes no request");
+    if (epoll_wait(bare->answers, &event, 1, STEP_MS) <= 0) fail("no answer comes");
+    if (read(event.data.fd, text, sizeof text) <= 0) fail("no answer can be read");
+}
+
 /* ---- time -------------------------------------------------------------------------- */
 
 static void shuffle(host_t *host) {
     uint64_t state = 88172645463325252u;
-    for (uint32_t i = host->sessions; i-- > 1;) {
+    for (uint32_t i = SESSIONS; i-- > 1;) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -223,35 +204,37 @@ static void shuffle(host_t *host) {
     }
 }
 
-static double now_ns(void) {
+static double nanoseconds(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-static double nanoseconds_each(host_t *host, int count) {
-    double begun = now_ns();
-    for (int i = 0; i < count; i++) request(host, host->order[host->next++ % host->sessions]);
-    return (now_ns() - begun) / count;
+typedef struct stopwatch {
+    double processor, wall;
+} stopwatch_t;
+
+static stopwatch_t start_watch(void) {
+    return (stopwatch_t){nanoseconds(CLOCK_PROCESS_CPUTIME_ID), nanoseconds(CLOCK_MONOTONIC)};
 }
 
-/* The same to the worker of this number, without a bus: what that sends it, and no more. */
-static void bare_request(bare_t *bare, uint32_t number) {
-    char text[256];
-    struct epoll_event event;
-    int len = snprintf(text, sizeof text, "{\"jsonrpc\":\"2.0\",\"id\":%u,\"method\":\"echo\",\"params\":{}}\n",
-                       (unsigned)number);
-    if (write(bare->to[number], text, (size_t)len) != len) fail("a worker takes no request");
-    serve_one(bare->workers);
-    if (epoll_wait(bare->answers, &event, 1, STEP_MS) <= 0) fail("no answer comes");
-    if (read(event.data.fd, text, sizeof text) <= 0) fail("no answer can be read");
+static void print_times(const char *name, const stopwatch_t *begun, int count) {
+    stopwatch_t now = start_watch();
+    printf("%s_cpu %.0f\n", name, (now.processor - begun->processor) / count);
+    printf("%s_wall %.0f\n", name, (now.wall - begun->wall) / count);
 }
 
-/* To the workers in the order in which the bus reaches them, near enough: at random. */
-static double bare_nanoseconds_each(bare_t *bare, int count) {
-    double begun = now_ns();
-    for (int i = 0; i < count; i++) bare_request(bare, many.order[many.next++ % many.sessions] % (uint32_t)bare->count);
-    return (now_ns() - begun) / count;
+static void round_of_bus(const char *name, host_t *host, uint32_t sessions, int count) {
+    stopwatch_t begun = start_watch();
+    for (int i = 0; i < count; i++) request(host, host->order[host->next++ % sessions]);
+    print_times(name, &begun, count);
+}
+
+/* To the workers at random, as the bus reaches them. */
+static void round_of_bare(const char *name, bare_t *bare, int count) {
+    stopwatch_t begun = start_watch();
+    for (int i = 0; i < count; i++) bare_request(bare, many.order[many.next++ % SESSIONS] % (uint32_t)bare->count);
+    print_times(name, &begun, count);
 }
 
 int main(int argc, char **argv) {
@@ -279,16 +262,19 @@ int main(int argc, char **argv) {
     printf("session %.0f\n", (double)(in_use - start - small - large) / (SESSIONS - WORKERS));
 
     shuffle(&many);
-    open_bare(&bare_one, 1);
-    open_bare(&bare_many, WORKERS);
     for (int i = 0; i < rounds; i++) {
-        printf("one %.0f\n", nanoseconds_each(&one, count));
-        printf("bare_one %.0f\n", bare_nanoseconds_each(&bare_one, count));
-        printf("many %.0f\n", nanoseconds_each(&many, count));
-        printf("bare_many %.0f\n", bare_nanoseconds_each(&bare_many, count));
+        round_of_bus("one", &one, 1, count);
+        round_of_bus("many", &many, SESSIONS, count);
     }
     close_bus(&one);
     close_bus(&many);
     if (in_use != start) fail("the buses have left memory behind");
+
+    open_bare(&bare_one, argv[3], 1);
+    open_bare(&bare_many, argv[3], WORKERS);
+    for (int i = 0; i < rounds; i++) {
+        round_of_bare("bare_one", &bare_one, count);
+        round_of_bare("bare_many", &bare_many, count);
+    }
     return 0;
 }
