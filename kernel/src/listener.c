@@ -38,6 +38,7 @@ bool listener_set_token(listener_t *listener, const char *token) {
 }
 
 bool listener_may_serve(const listener_t *listener, const char *host, char error[SOCKET_ERROR_SIZE]) {
+    if (!socket_check_host(host, error)) return false;
     if (listener->token || socket_is_loopback(host)) return true;
     snprintf(error, SOCKET_ERROR_SIZE,
              "listener: \"%.100s\" can be reached from other machines: set a token, or listen on 127.0.0.1 or [::1]",

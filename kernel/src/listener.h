@@ -49,7 +49,8 @@ void listener_end_all(listener_t *listener);
 /* What the first message of every client must carry from now on.  False: no memory. */
 bool listener_set_token(listener_t *listener, const char *token);
 
-/* Whether TCP on this address is allowed: without a token, the loopback ones only. */
+/* Whether TCP on this host is possible: an address, and without a token a loopback one.  False with one
+ * sentence in `error`. */
 bool listener_may_serve(const listener_t *listener, const char *host, char error[SOCKET_ERROR_SIZE]);
 
 /* Begin to listen; false with one sentence in `error`. */

@@ -63,6 +63,7 @@ static bool is_greedy(const pendings_t *pendings, const client_t *client) {
 
 static void leave_client(pending_t *pending) {
     if (pending->client) pending->client->pending_count--;
+    if (pending->client && pending->sent) tie_count_call(pending->tie, pending->target, -1);
     list_remove(&pending->of_client);
     tie_drop(pending->tie);
     pending->tie = NULL;

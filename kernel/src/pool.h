@@ -47,6 +47,7 @@ typedef struct target {
     size_t ask_count;
     list_t sessions;   /* session_t.on_target */
     list_t ties;       /* tie_t.on_target: the clients that have something here, but for the host */
+    size_t host_calls; /* the host's requests that are out */
 } target_t;
 
 /* From a target on, the bytes of the worker around it that a message needs. */

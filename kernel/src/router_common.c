@@ -198,6 +198,7 @@ bool router_send_pending(router_t *router, pending_t *p, target_t *target, const
         return true;
     }
     p->sent = true;
+    tie_count_call(p->tie, target, +1);
     list_append(&target->sent, &p->place);
     target_count(target, +1);
     return true;

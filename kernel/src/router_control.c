@@ -125,7 +125,11 @@ static bool obey(inbound_t *in, const struct order *order) {
         return router_refuse(in, RPC_INVALID_REQUEST, &detail,
                              pool ? "a pool with a command has 1 to 1024 instances, an embedded one none"
                                   : "this worker is not attached");
-    case STDIO_BUS_ERR_STATE: return router_refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
+    case STDIO_BUS_ERR_STATE:
+        if (router->stopping) return router_refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
+        return router_refuse(in, RPC_INVALID_REQUEST, NULL, "%s",
+                             order->order == ROUTER_OPEN ? "the host does not receive for further clients (on_batch)"
+                                                         : "a line of this client is being read");
     case STDIO_BUS_ERR_EAGAIN:
         return router_refuse(in, RPC_OVERLOADED, NULL, "other requests are out to worker %" PRId64, number);
     case STDIO_BUS_ERR_BUFFER: return router_refuse_memory(in);

@@ -168,16 +168,17 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
     router_dispatch_target(router, target);
 }
 
-
-/* The client to answer a request of the worker; NULL when it cannot be told. */
+/* The client to answer a request of the worker: the session's, or the only one with requests out to
+ * it; NULL when it cannot be told. */
 static client_t *asked_client(const router_t *router, const target_t *target, const scan_t *scan) {
     client_t *owner = session_owner(router, target, scan);
     if (owner) return owner;
-    for (list_t *link = list_first(&target->sent); link; link = list_next(&target->sent, link)) {
-        client_t *client = list_entry(link, pending_t, place)->client;
-        if (!client || client == owner) continue;
+    if (target->host_calls) owner = host_of(router);
+    for (list_t *link = list_first(&target->ties); link; link = list_next(&target->ties, link)) {
+        const tie_t *tie = list_entry(link, tie_t, on_target);
+        if (!tie->calls) continue;
         if (owner) return NULL;
-        owner = client;
+        owner = tie->client;
     }
     return owner;
 }

@@ -49,6 +49,11 @@ static socklen_t parse_host(const char *host, uint16_t port, address_t *out) {
     return 0;
 }
 
+bool socket_check_host(const char *host, char error[SOCKET_ERROR_SIZE]) {
+    address_t address;
+    return parse_host(host, 0, &address) || fail(error, -1, host, "must be an IPv4 or IPv6 address, or localhost") == 0;
+}
+
 bool socket_is_loopback(const char *host) {
     address_t address;
     if (!parse_host(host, 0, &address)) return false;
@@ -58,8 +63,8 @@ bool socket_is_loopback(const char *host) {
 
 int socket_listen_tcp(const char *host, uint16_t *port, char error[SOCKET_ERROR_SIZE]) {
     address_t address;
+    if (!socket_check_host(host, error)) return -1;
     socklen_t len = parse_host(host, *port, &address);
-    if (!len) return fail(error, -1, host, "must be an IPv4 or IPv6 address, or localhost");
     char where[INET6_ADDRSTRLEN + 16];
     snprintf(where, sizeof where, address.any.sa_family == AF_INET6 ? "[%.45s]:%u" : "%.45s:%u", host, *port);
     int on = 1, fd = sys_socket(address.any.sa_family);

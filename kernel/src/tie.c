@@ -42,3 +42,7 @@ void tie_drop(tie_t *tie) {
     list_remove(&tie->on_target);
     sys_free(tie);
 }
+
+void tie_count_call(tie_t *tie, target_t *target, int change) {
+    *(tie ? &tie->calls : &target->host_calls) += (size_t)change;
+}

@@ -18,6 +18,7 @@ typedef struct tie {
     client_t *client;
     target_t *target;
     size_t count;     /* of what the client has there */
+    size_t calls;     /* of that, requests that are out */
     list_t on_target; /* in target->ties */
 } tie_t;
 
@@ -25,5 +26,7 @@ typedef struct tie {
  * host client. */
 bool tie_take(index_t *ties, client_t *client, target_t *target, tie_t **tie);
 void tie_drop(tie_t *tie); /* one less; fine with NULL */
+/* Counts a request of the client out to the worker (+1) or back (-1); `tie` is NULL for the host client. */
+void tie_count_call(tie_t *tie, target_t *target, int change);
 
 #endif

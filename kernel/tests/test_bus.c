@@ -225,12 +225,13 @@ static void test_clients(void) {
 
 /* ---- delivery by message -------------------------------------------------------------- */
 
-static int by_message, nested;
+static int by_message, nested, refused;
 
 static void on_message(stdio_bus_t *bus, const char *msg, size_t len, void *user) {
     CHECK(user == &by_message);
     by_message++;
     CHECK(len > 2 && msg[0] == '{' && msg[len - 1] == '}');
+    refused += memmem(msg, len, "(on_batch)", 10) != NULL;
     if (nested++ < 5) { /* a callback may send: the answer comes with a later step */
         int before = by_message;
         CHECK_INT(stdio_bus_feed(bus, 0, "{\"id\":9,\"method\":\"stdio_bus/ping\"}\n", 35), STDIO_BUS_OK);
@@ -241,13 +242,16 @@ static void on_message(stdio_bus_t *bus, const char *msg, size_t len, void *user
 
 static void test_on_message(void) {
     stdio_bus_options_t options = {.config_json = host_config(PLAIN), .on_message = on_message, .user_data = &by_message};
-    by_message = nested = 0;
+    by_message = nested = refused = 0;
     host.bus = stdio_bus_create(&options);
     REQUIRE(host.bus != NULL);
     CHECK_INT(stdio_bus_start(host.bus), STDIO_BUS_OK);
     CHECK_INT(stdio_bus_client_open(host.bus, NULL), STDIO_BUS_ERR_STATE); /* whose message would it be? */
     for (int i = 0; i < 3; i++) CHECK_INT(host_ingest("{'id':%d,'method':'echo'}", i), STDIO_BUS_OK);
     UNTIL(by_message == 8);
+    host_feed(0, "{'id':1,'method':'stdio_bus/open','params':{'pool':'p'}}\n");
+    UNTIL(by_message == 9);
+    CHECK_INT(refused, 1);
     host_close();
 }
 

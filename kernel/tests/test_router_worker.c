@@ -99,6 +99,33 @@ static void test_requests(void) {
     bench_close();
 }
 
+/* Without a session it is asked who alone has requests out to the worker: not who has had some,
+ * has given them up, or has a session there. */
+static void test_who_is_asked(void) {
+    open_ready(3);
+    call(1, 1, "s");
+    call(0, 1, "");
+    CHECK(bench_reply(1, "{'id':1,'method':'ask'}"));
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':1,'error':{'code':-32601,'message':'no client can be asked'}}");
+    bench_send(1, "{'jsonrpc':'2.0','method':'stdio_bus/cancel','params':{'id':1}}");
+    CLIENT_GETS(1, 1, "{'jsonrpc':'2.0','id':1,'error':{*");
+    CHECK(bench_reply(1, "{'id':2,'method':'ask'}"));
+    CLIENT_GETS(0, 1, "{'id':#,'method':'ask'}");
+    long long second = call(2, 1, "");
+    CHECK(bench_reply(1, "{'id':3,'method':'ask'}"));
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':3,'error':{'code':-32601,*}}");
+    CHECK(bench_reply(1, "{'id':%lld,'result':0}", second));
+    CLIENT_GETS(2, 1, "{'id':1,'result':0}");
+    CHECK(bench_reply(1, "{'id':4,'method':'ask'}"));
+    CLIENT_GETS(0, 1, "{'id':#,'method':'ask'}");
+    call(2, 2, "");
+    bench_send(0, "{'jsonrpc':'2.0','method':'stdio_bus/cancel','params':{'id':1}}");
+    CLIENT_GETS(0, 1, "{'jsonrpc':'2.0','id':1,'error':{*");
+    CHECK(bench_reply(1, "{'id':5,'method':'ask'}"));
+    CLIENT_GETS(2, 1, "{'id':#,'method':'ask'}");
+    bench_close();
+}
+
 /* A strict worker gets answers without routing fields, too. */
 static void test_answers_for_strict_workers(void) {
     bench_open("{'pools':[{'id':'p','command':'c','protocol':'jsonrpc'}]}", 1);
@@ -285,6 +312,7 @@ int main(void) {
     test_notifications();
     test_sessions_of_one_name();
     test_requests();
+    test_who_is_asked();
     test_answers_for_strict_workers();
     test_requests_that_end_early();
     test_many_requests();
