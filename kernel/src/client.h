@@ -22,7 +22,6 @@ typedef struct client {
     size_t pending_count;
     list_t waiting;       /* pending_t.waiting: those of a session that wait for a worker */
     list_t sessions;      /* session_t.of_client */
-    uint64_t mark;        /* the router's, to deliver a broadcast once */
     line_reader_t lines;  /* its stream */
     bool silent;          /* says no more: cannot be asked anything */
     bool feeding;         /* lines are being taken from it: what comes meanwhile waits in `later` */

@@ -63,7 +63,12 @@ static bool is_greedy(const pendings_t *pendings, const client_t *client) {
 
 static void leave_client(pending_t *pending) {
     if (pending->client) pending->client->pending_count--;
-    if (pending->client && pending->sent) tie_count_call(pending->tie, pending->target, -1);
+    if (pending->client && pending->sent) {
+        if (pending->makes_session) pending->target->makers--;
+        tie_count_call(pending->tie, pending->target, -1);
+    }
+    if (pending->client && pending->kind == PENDING_ASK && pending->target)
+        tie_count_ask(pending->tie, pending->target, -1);
     list_remove(&pending->of_client);
     tie_drop(pending->tie);
     pending->tie = NULL;

@@ -24,6 +24,13 @@ void target_init(target_t *target, pool_t *pool, int32_t worker_id) {
     list_init(&target->ties);
 }
 
+/* The least loaded come first, and last of all those whose input is full. */
+static void rank(target_t *target) {
+    target->node.key = target->full ? SIZE_MAX : target->in_flight;
+    if (target->ready && !target->retiring) heap_put(&target->pool->ready, &target->node);
+    else heap_remove(&target->pool->ready, &target->node);
+}
+
 static void end_starting(target_t *target) {
     if (target->starting) target->pool->starting--;
     target->starting = false;
@@ -38,23 +45,26 @@ void target_set_starting(target_t *target) {
 void target_set_ready(target_t *target, bool ready) {
     end_starting(target);
     target->ready = ready;
-    target->node.key = target->in_flight;
-    if (ready && !target->retiring) heap_put(&target->pool->ready, &target->node);
-    else heap_remove(&target->pool->ready, &target->node);
+    target->full = false;
+    rank(target);
+}
+
+void target_set_full(target_t *target, bool full) {
+    target->full = full;
+    rank(target);
 }
 
 void target_retire(target_t *target) {
     target->retiring = true;
-    heap_remove(&target->pool->ready, &target->node);
+    rank(target);
 }
 
 void target_count(target_t *target, int change) {
     pool_t *pool = target->pool;
     target->in_flight = change > 0 ? target->in_flight + 1 : target->in_flight - 1;
     pool->in_flight = change > 0 ? pool->in_flight + 1 : pool->in_flight - 1;
-    target->node.key = target->in_flight;
     if (change > 0) target->node.order = ++pool->uses;
-    if (target->ready && !target->retiring) heap_put(&pool->ready, &target->node);
+    rank(target);
 }
 
 bool target_has_room(const target_t *target) {

@@ -46,8 +46,13 @@ typedef struct target {
     list_t asks;       /* pending_t.place: the worker's own requests, out to clients */
     size_t ask_count;
     list_t sessions;   /* session_t.on_target */
-    list_t ties;       /* tie_t.on_target: the clients that have something here, but for the host */
-    size_t host_calls; /* the host's requests that are out */
+    list_t ties;       /* tie_t.on_target: the clients that have something here, those with requests
+                        * out in front; but for the host */
+    size_t calls;      /* requests that are out, but for those given up */
+    size_t host_calls; /* of those, the host's */
+    size_t host_asks;  /* of `asks`, those that wait for the host */
+    size_t makers;     /* of `calls`, those that make sessions */
+    bool full;         /* its process reads too little: others come first */
 } target_t;
 
 /* From a target on, the bytes of the worker around it that a message needs. */
@@ -65,6 +70,8 @@ void target_set_starting(target_t *target);
 void target_set_ready(target_t *target, bool ready);
 /* Ends its part in balancing while it stays ready for what is bound to it. */
 void target_retire(target_t *target);
+/* Whether its input takes no more for now. */
+void target_set_full(target_t *target, bool full);
 /* Counts a request in (+1) or out (-1). */
 void target_count(target_t *target, int change);
 /* Whether max_in_flight allows one more. */

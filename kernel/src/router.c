@@ -119,7 +119,7 @@ static bool choose_pool(inbound_t *in) {
     } else if (in->method.text) {
         in->pool = router_find_pool(router, in->method);
     }
-    if (!in->pool) in->pool = session_pool(in);
+    if (!in->pool && router->pool_count > 1) in->pool = session_pool(in);
     if (!in->pool) in->pool = in->client->default_pool;
     return true;
 }
@@ -207,7 +207,6 @@ static bool answer_worker(inbound_t *in) {
     bool clean = ask->pool->config->profile->clean;
     size_t count = clean ? clean_answer(in, ask, pieces) : message_pieces(&message, pieces);
     if (!router_to_worker(router, ask->target, pieces, count)) router->routing_errors++;
-    ask->target->ask_count--;
     pending_release(&router->pendings, ask);
     return false;
 }
@@ -228,6 +227,7 @@ static bool take_progress(inbound_t *in) {
     if (in->id.text || !inbound_has(in, FIELD_PARAMS_PROGRESS_TOKEN)) return false;
     const pending_t *ask = ask_of_client(in, inbound_value(in, FIELD_PARAMS_PROGRESS_TOKEN));
     if (!ask || !ask->token_len) return false;
+    if (ask->pool->config->profile->clean && !check_clean(in)) return true;
     message_t message;
     piece_t pieces[MESSAGE_MAX_PIECES];
     message_init(&message, in->scan, in->len);
@@ -306,17 +306,20 @@ void router_add_client(router_t *router, client_t *client) {
 }
 
 void router_remove_client(router_t *router, client_t *client) {
-    list_t *link;
+    list_t *link, *before;
+    /* What waits goes first, or its turn would come when what is out is withdrawn; the newest before
+     * the oldest, so that those behind it in its queue need not be called for each. */
+    for (link = client->pending.prev; link != &client->pending; link = before) {
+        before = link->prev;
+        pending_t *p = list_entry(link, pending_t, of_client);
+        if (p->message) router_end_waiting(router, p);
+    }
     while ((link = list_first(&client->pending))) {
         pending_t *p = list_entry(link, pending_t, of_client);
-        if (p->kind == PENDING_NOTE) {
-            router_end_note(router, p);
-        } else if (p->kind == PENDING_ASK) {
-            router_refuse_ask(router, p, "the client that should have answered has left");
-        } else {
-            router_withdraw(router, p);
-        }
+        if (p->kind == PENDING_ASK) router_refuse_ask(router, p, "the client that should have answered has left");
+        else router_withdraw(router, p);
     }
+    router_dispatch_due(router);
     while ((link = list_first(&client->sessions)))
         sessions_unbind(&router->sessions, list_entry(link, session_t, of_client));
     list_remove(&client->link);

@@ -60,7 +60,6 @@ typedef struct router {
     sessions_t sessions;
     pendings_t pendings;
     buffer_t scratch;  /* error messages under construction */
-    uint64_t epoch;    /* marks the clients of one broadcast */
     bool stopping;     /* set by the caller: new requests are refused, what is under way goes on */
     uint64_t messages_in, bytes_in, messages_out, bytes_out, routing_errors;
 } router_t;
@@ -90,6 +89,9 @@ bool router_worker_too_long(router_t *router, target_t *target, const line_t *li
 bool router_begin_handshake(router_t *router, target_t *target);
 /* The worker takes requests from now on. */
 void router_target_ready(router_t *router, target_t *target);
+
+/* All that was given to it has been written: it takes messages again. */
+void router_target_drained(router_t *router, target_t *target);
 
 /* The worker will be taken away: sessions that are idle on it are unbound at once, busy
  * ones as they become idle; nothing else is given to it. */

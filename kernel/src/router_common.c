@@ -150,11 +150,17 @@ static char *leave_queue(pending_t *p) {
     return message;
 }
 
+void router_leave_session(router_t *router, pending_t *call) {
+    session_t *session = call->session;
+    call->session = NULL;
+    if (!session) return;
+    sessions_count(&router->sessions, session, -1);
+    if (!session->in_flight && session->target->retiring) sessions_unbind(&router->sessions, session);
+}
+
 void router_end_call(router_t *router, pending_t *call) {
     sys_free(leave_queue(call));
-    session_t *session = call->session;
-    if (session) sessions_count(&router->sessions, session, -1);
-    if (session && !session->in_flight && session->target->retiring) sessions_unbind(&router->sessions, session);
+    router_leave_session(router, call);
     if (call->sent) target_count(call->target, -1);
     pending_release(&router->pendings, call);
 }
@@ -198,15 +204,33 @@ bool router_send_pending(router_t *router, pending_t *p, target_t *target, const
         return true;
     }
     p->sent = true;
+    if (p->makes_session) target->makers++;
     tie_count_call(p->tie, target, +1);
     list_append(&target->sent, &p->place);
     target_count(target, +1);
     return true;
 }
 
-/* Sends a waiting message, or fails it: it leaves its queue in any case.  It was composed
- * without the session's name on the worker, which may have changed since. */
-static void send_waiting(router_t *router, pending_t *p, target_t *target, const session_t *session) {
+static void insert_by_sequence(list_t *queue, pending_t *p) {
+    list_t *after = queue->prev;
+    while (after != queue && list_entry(after, pending_t, place)->sequence > p->sequence) after = after->prev;
+    list_append(after->next, &p->place); /* that is: in front of what follows */
+}
+
+/* Back to where it has waited, or to the worker that its session is bound to by now. */
+static void wait_again(pending_t *p, char *message, target_t *bound) {
+    pool_t *pool = p->pool;
+    p->message = message;
+    p->target = bound;
+    pool->queued++;
+    pool->queued_bytes += p->message_len;
+    insert_by_sequence(bound ? &bound->queue : &pool->queue, p);
+    if (p->session_len && p->client) list_append(&p->client->waiting, &p->waiting);
+}
+
+/* Sends a waiting message, or fails it; it goes on waiting if the worker's input is full.  It was
+ * composed without the session's name on the worker, which may have changed since. */
+static void send_waiting(router_t *router, pending_t *p, target_t *target, session_t *session) {
     scan_t scan = {.text = p->message};
     message_t message;
     piece_t pieces[MESSAGE_MAX_PIECES];
@@ -217,8 +241,13 @@ static void send_waiting(router_t *router, pending_t *p, target_t *target, const
     }
     size_t count = message_pieces(&message, pieces);
     char *text = leave_queue(p);
+    target_t *bound = session ? target : p->target;
     error_detail_t detail = {.pool = p->pool, .worker_id = target->worker_id, .retryable = true};
     if (!router_send_pending(router, p, target, pieces, count)) {
+        if (target->full) {
+            wait_again(p, text, bound);
+            return;
+        }
         if (p->kind == PENDING_CALL) {
             router_fail_call(router, p, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);
         } else {
@@ -237,6 +266,7 @@ static bool bind_waiting(router_t *router, pending_t *p, target_t *target, sessi
     const char *id = pending_session_id(p);
     session_key_t key = sessions_key(&router->sessions, p->client, id, p->session_len);
     *session = sessions_find(&router->sessions, &key, p->pool);
+    if (!*session && target->retiring) return true; /* its session has been unbound, and is to stay that */
     if (!*session) *session = sessions_bind(&router->sessions, p->client, target, id, p->session_len);
     if (!*session) return false;
     sessions_count(&router->sessions, *session, p->kind == PENDING_CALL);
@@ -245,19 +275,13 @@ static bool bind_waiting(router_t *router, pending_t *p, target_t *target, sessi
     return true;
 }
 
-static void insert_by_sequence(list_t *queue, pending_t *p) {
-    list_t *after = queue->prev;
-    while (after != queue && list_entry(after, pending_t, place)->sequence > p->sequence) after = after->prev;
-    list_append(after->next, &p->place); /* that is: in front of what follows */
-}
-
 static void mark_due(router_t *router, target_t *target) {
     if (!target->due.next) list_append(&router->due, &target->due);
 }
 
 static void dispatch(router_t *router, target_t *target) {
     pool_t *pool = target->pool;
-    while (target->ready) {
+    while (target->ready && !target->full) {
         list_t *own = list_first(&target->queue), *any = target->retiring ? NULL : list_first(&pool->queue);
         pending_t *mine = own ? list_entry(own, pending_t, place) : NULL;
         pending_t *next = any ? list_entry(any, pending_t, place) : NULL;
@@ -290,7 +314,7 @@ static void dispatch(router_t *router, target_t *target) {
 }
 
 /* One worker's turn can give others something to do: they take theirs afterwards. */
-static void dispatch_due(router_t *router) {
+void router_dispatch_due(router_t *router) {
     list_t *link;
     if (router->dispatching) return;
     router->dispatching = true;
@@ -303,11 +327,26 @@ static void dispatch_due(router_t *router) {
 
 void router_dispatch_target(router_t *router, target_t *target) {
     mark_due(router, target);
-    dispatch_due(router);
+    router_dispatch_due(router);
+}
+
+static void mark_all_due(router_t *router, const pool_t *pool) {
+    for (size_t i = 0; i < pool->ready.count; i++)
+        mark_due(router, list_entry(pool->ready.places[i].node, target_t, node));
 }
 
 void router_dispatch_pool(router_t *router, pool_t *pool) {
-    for (size_t i = 0; i < pool->ready.count; i++)
-        mark_due(router, list_entry(pool->ready.places[i].node, target_t, node));
-    dispatch_due(router);
+    mark_all_due(router, pool);
+    router_dispatch_due(router);
+}
+
+void router_end_waiting(router_t *router, pending_t *p) {
+    pool_t *pool = p->pool;
+    target_t *bound = p->target;
+    bool first = list_first(bound ? &bound->queue : &pool->queue) == &p->place;
+    if (p->kind == PENDING_CALL) router_end_call(router, p);
+    else router_end_note(router, p);
+    if (!first) return; /* nobody has waited for it */
+    if (bound) mark_due(router, bound);
+    else mark_all_due(router, pool);
 }

@@ -13,6 +13,9 @@
 #define HELLO_VERSION "1.0" /* of the stdio_bus/ methods */
 #define STATUS_MAX (4u * 1024 * 1024)
 
+/* Prompts that a client may give up and a worker not have answered yet, where no cap bounds them. */
+#define ABANDONED_MAX 4096
+
 /* Sends the worker a notification of the bus's own, with one member in its params. */
 static void tell_worker(router_t *router, target_t *target, const char *method, const char *member, piece_t value) {
     piece_t pieces[] = {
@@ -25,6 +28,11 @@ static void tell_worker(router_t *router, target_t *target, const char *method, 
 }
 
 void router_withdraw(router_t *router, pending_t *call) {
+    if (call->message) {
+        router_end_waiting(router, call);
+        router_dispatch_due(router);
+        return;
+    }
     pool_t *pool = call->pool;
     const profile_t *profile = pool->config->profile;
     target_t *target = call->sent ? call->target : NULL;
@@ -45,9 +53,9 @@ void router_withdraw(router_t *router, pending_t *call) {
      * and a prompt always, for it will answer; and an id of the host must not be mistaken for
      * another's when its answer comes. */
     bool goes_on = target && !profile->cancel_method;
-    if (goes_on && (pool->config->max_in_flight || call->host_id || call->prompt)) {
-        if (call->session) sessions_count(&router->sessions, call->session, -1);
-        call->session = NULL;
+    bool remembered = goes_on && call->prompt && target->in_flight - target->calls < ABANDONED_MAX;
+    if (remembered || (goes_on && (pool->config->max_in_flight || call->host_id))) {
+        router_leave_session(router, call);
         pending_abandon(&router->pendings, call);
         return;
     }

@@ -8,13 +8,16 @@
 #include "stdio_bus.h"
 #include "sys.h"
 
+#define EXACT_MAX (((int64_t)1 << 53) - 1) /* of the integers that every JSON library keeps */
+
 /* Whether a worker that decodes and encodes the id writes the same bytes: anything else
  * than an integer or a plain string may come back in another spelling. */
 static bool keeps_spelling(json_span_t id) {
     int64_t number;
-    if (!json_is_string(id)) return json_integer(id, &number);
+    if (!json_is_string(id))
+        return json_integer(id, &number) && number <= EXACT_MAX && number >= -EXACT_MAX && (number || id.len == 1);
     for (size_t i = 1; i + 1 < id.len; i++)
-        if (id.text[i] < ' ' || id.text[i] > '~' || id.text[i] == '\\' || id.text[i] == '/') return false;
+        if (id.text[i] < ' ' || id.text[i] > '~' || memchr("\\/<>&", id.text[i], 5)) return false;
     return true;
 }
 

@@ -42,6 +42,11 @@ void router_send_error(router_t *router, client_t *client, const char *id, size_
 
 /* Take a call, a waiting notification, out of all accounts. */
 void router_end_call(router_t *router, pending_t *call);
+/* The call is no longer one of its session's. */
+void router_leave_session(router_t *router, pending_t *call);
+/* Ends a call or a notification that waits.  Those that may go on now are due: router_dispatch_due. */
+void router_end_waiting(router_t *router, pending_t *p);
+void router_dispatch_due(router_t *router);
 void router_end_note(router_t *router, pending_t *note);
 /* Answers the call with an error of the bus and ends it. */
 void router_fail_call(router_t *router, pending_t *call, rpc_error_t error, const error_detail_t *detail,

@@ -169,18 +169,23 @@ static void take_answer(router_t *router, target_t *target, const scan_t *scan, 
 }
 
 /* The client to answer a request of the worker: the session's, or the only one with requests out to
- * it; NULL when it cannot be told. */
+ * it, those given up included; NULL when it cannot be told.  A session that is nobody's may be one
+ * that a client is about to learn of, or that of a client that has left. */
 static client_t *asked_client(const router_t *router, const target_t *target, const scan_t *scan) {
     client_t *owner = session_owner(router, target, scan);
     if (owner) return owner;
-    if (target->host_calls) owner = host_of(router);
-    for (list_t *link = list_first(&target->ties); link; link = list_next(&target->ties, link)) {
-        const tie_t *tie = list_entry(link, tie_t, on_target);
-        if (!tie->calls) continue;
-        if (owner) return NULL;
-        owner = tie->client;
-    }
-    return owner;
+    if (names_session(target, scan) && !target->makers) return NULL;
+    if (!target->in_flight) return NULL;
+    if (target->host_calls == target->in_flight) return host_of(router);
+    list_t *first = list_first(&target->ties); /* before those without requests out */
+    const tie_t *tie = first ? list_entry(first, tie_t, on_target) : NULL;
+    return tie && tie->calls == target->in_flight ? tie->client : NULL;
+}
+
+/* Whoever else is asked finds room, however many questions one client leaves unanswered: it has at
+ * most half of what others have left. */
+static bool has_too_many_asks(const target_t *target, const tie_t *tie) {
+    return (tie ? tie->asks : target->host_asks) >= ASKS_MAX - target->ask_count;
 }
 
 void router_refuse_worker(router_t *router, target_t *target, json_span_t id, rpc_error_t error, const char *message) {
@@ -193,7 +198,6 @@ void router_refuse_worker(router_t *router, target_t *target, json_span_t id, rp
 void router_refuse_ask(router_t *router, pending_t *ask, const char *message) {
     json_span_t id = {pending_id_text(ask), ask->id_len};
     router_refuse_worker(router, ask->target, id, RPC_METHOD_NOT_FOUND, message);
-    ask->target->ask_count--;
     pending_release(&router->pendings, ask);
 }
 
@@ -210,17 +214,21 @@ static void take_request(router_t *router, target_t *target, const scan_t *scan,
         texts.token = token.text;
         texts.token_len = token.len;
     }
-    pending_t *ask = target->ask_count < ASKS_MAX && id.len <= ID_MAX && texts.token_len <= ID_MAX
+    tie_t *tie = NULL;
+    bool tied = tie_take(&router->sessions.ties, client, target, &tie);
+    pending_t *ask = tied && !has_too_many_asks(target, tie) && id.len <= ID_MAX && texts.token_len <= ID_MAX
                          ? pending_new(&router->pendings, PENDING_ASK, client, &texts)
                          : NULL;
     if (!ask) {
+        tie_drop(tie);
         router_refuse_worker(router, target, id, RPC_OVERLOADED, "too many requests wait for their answer");
         return;
     }
     ask->pool = target->pool;
     ask->target = target;
+    ask->tie = tie;
     list_append(&target->asks, &ask->place);
-    target->ask_count++;
+    tie_count_ask(ask->tie, target, +1);
     char id_text[ID_TEXT_SIZE];
     message_t message;
     message_init(&message, scan, len);
@@ -294,7 +302,6 @@ static void take_cancel(router_t *router, target_t *target, const scan_t *scan, 
         message_replace(&message, FIELD_PARAMS_REQUEST_ID, id_text, router_id_text(ask->id, id_text));
         deliver(router, ask->client, target, &message);
         if (!ends) return;
-        target->ask_count--;
         pending_release(&router->pendings, ask);
         return;
     }
@@ -303,18 +310,9 @@ static void take_cancel(router_t *router, target_t *target, const scan_t *scan, 
 
 /* To every client with a session or a request on this worker, and the host. */
 static void broadcast(router_t *router, target_t *target, const message_t *message) {
-    uint64_t epoch = ++router->epoch;
-    host_of(router)->mark = epoch;
-    if (!list_next(&router->clients, &host_of(router)->link)) { /* nobody else is there */
-        deliver(router, host_of(router), target, message);
-        return;
-    }
+    deliver(router, host_of(router), target, message);
     for (list_t *link = list_first(&target->ties); link; link = list_next(&target->ties, link))
-        list_entry(link, tie_t, on_target)->client->mark = epoch;
-    for (list_t *link = list_first(&router->clients); link; link = list_next(&router->clients, link)) {
-        client_t *client = list_entry(link, client_t, link);
-        if (client->mark == epoch) deliver(router, client, target, message);
-    }
+        deliver(router, list_entry(link, tie_t, on_target)->client, target, message);
 }
 
 static bool is_cancel(const scan_t *scan, const char *method) {
@@ -413,6 +411,11 @@ void router_target_ready(router_t *router, target_t *target) {
     router_dispatch_pool(router, target->pool);
 }
 
+void router_target_drained(router_t *router, target_t *target) {
+    target_set_full(target, false);
+    router_dispatch_target(router, target);
+}
+
 void router_retire(router_t *router, target_t *target) {
     list_t *next;
     target_retire(target);
@@ -461,7 +464,6 @@ void router_target_lost(router_t *router, target_t *target, const router_loss_t 
         pending_release(&router->pendings, list_entry(link, pending_t, place));
     while ((link = list_first(&target->sessions)))
         sessions_unbind(&router->sessions, list_entry(link, session_t, on_target));
-    target->ask_count = 0;
     target->accepted = target->written = 0;
     router_dispatch_pool(router, target->pool); /* what was left for it, should it have been starting */
 }

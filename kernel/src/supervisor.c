@@ -465,7 +465,10 @@ static void flush_dirty(supervisor_t *supervisor) {
     sys_sigpipe_hold(&hold);
     while ((link = list_first(&supervisor->shared.dirty))) {
         worker_t *worker = list_entry(link, worker_t, dirty);
-        if (worker_flush(worker)) continue;
+        if (worker_flush(worker)) {
+            if (worker->target.full && !worker->outbox.len) router_target_drained(supervisor->router, &worker->target);
+            continue;
+        }
         broken = true;
         list_append(&lost, &worker->dirty);
     }

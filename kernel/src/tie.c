@@ -43,6 +43,24 @@ void tie_drop(tie_t *tie) {
     sys_free(tie);
 }
 
+/* Clients with requests out stand in front: whether it is only one can be told at once. */
+static void move(tie_t *tie) {
+    list_t *ties = &tie->target->ties;
+    list_remove(&tie->on_target);
+    list_append(tie->calls ? ties->next : ties, &tie->on_target);
+}
+
 void tie_count_call(tie_t *tie, target_t *target, int change) {
-    *(tie ? &tie->calls : &target->host_calls) += (size_t)change;
+    target->calls += (size_t)change;
+    if (!tie) {
+        target->host_calls += (size_t)change;
+        return;
+    }
+    tie->calls += (size_t)change;
+    if (tie->calls == (change > 0)) move(tie);
+}
+
+void tie_count_ask(tie_t *tie, target_t *target, int change) {
+    target->ask_count += (size_t)change;
+    *(tie ? &tie->asks : &target->host_asks) += (size_t)change;
 }

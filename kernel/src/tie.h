@@ -19,6 +19,7 @@ typedef struct tie {
     target_t *target;
     size_t count;     /* of what the client has there */
     size_t calls;     /* of that, requests that are out */
+    size_t asks;      /* and questions of the worker that wait for the client */
     list_t on_target; /* in target->ties */
 } tie_t;
 
@@ -26,7 +27,9 @@ typedef struct tie {
  * host client. */
 bool tie_take(index_t *ties, client_t *client, target_t *target, tie_t **tie);
 void tie_drop(tie_t *tie); /* one less; fine with NULL */
-/* Counts a request of the client out to the worker (+1) or back (-1); `tie` is NULL for the host client. */
+/* Counts a request of the client out to the worker (+1) or back (-1), or a question of the worker's to
+ * the client; `tie` is NULL for the host client. */
 void tie_count_call(tie_t *tie, target_t *target, int change);
+void tie_count_ask(tie_t *tie, target_t *target, int change);
 
 #endif

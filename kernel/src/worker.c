@@ -106,7 +106,10 @@ static void give_back_memory(worker_t *worker) {
 bool worker_queue(worker_t *worker, const piece_t *pieces, size_t count) {
     if (worker->in.fd < 0 || worker->close_after_flush) return false;
     if (!worker->outbox.data) move_memory(&worker->shared->spare, &worker->outbox);
-    if (!message_append_line(&worker->outbox, pieces, count)) return false;
+    if (!message_append_line(&worker->outbox, pieces, count)) {
+        if (worker->outbox.len) target_set_full(&worker->target, true); /* until that is written */
+        return false;
+    }
     if (!worker->dirty.next && !worker->in.events) list_append(&worker->shared->dirty, &worker->dirty);
     return true;
 }

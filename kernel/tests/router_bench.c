@@ -46,7 +46,10 @@ static void keep_line(bool for_worker, int worker, int client, const piece_t *pi
 
 static bool to_worker(void *context, target_t *target, const piece_t *pieces, size_t count) {
     CHECK(context == &bench);
-    if (bench.full[target->worker_id]) return false;
+    if (bench.full[target->worker_id]) {
+        target_set_full(target, true);
+        return false;
+    }
     keep_line(true, target->worker_id, 0, pieces, count);
     return true;
 }
@@ -195,6 +198,11 @@ void bench_ready(int worker) {
 
 void bench_written(int worker) {
     bench.targets[worker].written = bench.targets[worker].accepted;
+}
+
+void bench_drained(int worker) {
+    bench.full[worker] = false;
+    if (bench.targets[worker].full) router_target_drained(&bench.router, &bench.targets[worker]);
 }
 
 void bench_lost(int worker) {

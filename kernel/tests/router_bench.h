@@ -42,6 +42,8 @@ void bench_ready(int worker);
 /* Its pipe takes all that is queued for it. */
 void bench_written(int worker);
 /* It exits with status 3. */
+/* Its input takes messages again. */
+void bench_drained(int worker);
 void bench_lost(int worker);
 
 /* A line from a client; what is wrong with it is answered. */

@@ -57,6 +57,27 @@ static void test_types(void) {
     bench_close();
 }
 
+/* The host's own ids pass, unless a worker that decodes and encodes them could write others. */
+static void test_own_ids(void) {
+    static const char *const same[] = {"7", "-7", "0", "9007199254740991", "'a b'"};
+    static const char *const changed[] = {"-0", "9007199254740992", "-9007199254740992", "1.0", "'<a>'", "'a&b'", "'\\u0031'"};
+    bench_open(OWN, 1);
+    bench_ready(1);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        char expected[128];
+        bench_send(0, "{'id':%s,'method':'m'}", same[i]);
+        snprintf(expected, sizeof expected, "{'id':%s,'method':'m'}", same[i]);
+        CHECK_STR(bench_for_worker(1), quoted(expected));
+    }
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
+        bench_send(0, "{'id':%s,'method':'m'}", changed[i]);
+        long long id = WORKER_GETS(1, "{'id':#,'method':'m'}");
+        CHECK(bench_reply(1, "{'id':%lld,'result':0}", id));
+        CHECK(bench_for_client(0, 1) != NULL);
+    }
+    bench_close();
+}
+
 static void test_reuse(void) {
     open_ready(PLAIN, 2);
     bench_send(0, "{'jsonrpc':'2.0','id':1,'method':'m'}");
@@ -258,6 +279,7 @@ int main(void) {
     fake_sys_begin();
     test_collisions();
     test_types();
+    test_own_ids();
     test_reuse();
     test_answers_nobody_waits_for();
     test_host_ids();

@@ -206,6 +206,10 @@ static void test_progress_of_the_client(void) {
         bench_send(0, PROGRESS, token[worker]);
         WORKER_GETS(worker, "{'jsonrpc':'2.0','method':'notifications/progress','params':{'progressToken':'t','progress':1}}");
     }
+    /* What a strict worker would take for noise does not reach it. */
+    bench_send(0, "{'method':'notifications/progress','params':{'progressToken':%lld},'result':1}", token[1]);
+    CLIENT_GETS_ERROR(0, 0, "null", "null", RPC_INVALID_REQUEST, false);
+    CHECK(!bench_for_worker(1) && !bench_for_worker(2));
     /* Not from another client: it is no more than a notification with a token of its own. */
     bench_send(1, PROGRESS, token[1]);
     const char *line = bench_for_worker(1);

@@ -171,6 +171,27 @@ static void test_long_alternating_queue(void) {
     bench_close();
 }
 
+/* What has waited behind a message that is withdrawn may go on. */
+static void test_cancelled_head_of_a_queue(void) {
+    static const char *const sessions[] = {"", "s"};
+    for (int i = 0; i < 2; i++) {
+        bench_open("{'pools':[{'id':'p','command':'c','max_in_flight':1}]}", 2);
+        bench_ready(1);
+        call(0, 1, sessions[i]);
+        call(0, 2, sessions[i]);
+        note(0, 3, sessions[i]);
+        CHECK_STR(got(1), "1");
+        bench_send(0, "{'method':'stdio_bus/cancel','params':{'id':2}}");
+        CLIENT_GETS_ERROR(0, 0, "2", "'p'", RPC_CANCELLED, true);
+        CHECK_STR(got(1), "-3");
+        call(1, 4, "");
+        note(0, 5, "");
+        bench_remove_client(1);
+        CHECK_STR(got(1), "-5");
+        bench_close();
+    }
+}
+
 static void test_full_input(void) {
     bench_open("{'pools':[{'id':'p','command':'c','max_in_flight':1}]}", 1);
     bench_ready(1);
@@ -181,16 +202,43 @@ static void test_full_input(void) {
     CHECK_INT(bench_ingest(0, "{'id':1,'method':'m','sessionId':'s'}"), STDIO_BUS_ERR_EFULL);
     note(0, 2, "");
     CHECK_INT(bench.router.routing_errors, 1);
-    bench.full[1] = false;
+    bench_drained(1);
     call(0, 1, "");
     call(0, 2, "");
     note(0, 3, "");
     bench.full[1] = true;
     CHECK_STR(got(1), "1");
     answer(1, 1);
-    CLIENT_GETS_ERROR(0, 1, "2", "'p'", RPC_OVERLOADED, true); /* it cannot be sent when its turn comes */
-    CHECK_INT(bench.router.routing_errors, 2);
+    QUIET(); /* what waits already goes on waiting when it cannot be sent */
     CHECK_INT(bench.targets[1].in_flight, 0);
+    CHECK_INT(bench.pools[0].queued, 2);
+    bench_drained(1);
+    CHECK_STR(got(1), "2 -3");
+    call(0, 4, "s");
+    bench.full[1] = true;
+    answer(1, 2);
+    bench_drained(1);
+    CHECK_STR(got(1), "4");
+    CHECK_INT(bench.router.routing_errors, 1);
+    bench_close();
+}
+
+/* Whose input is full is the last to be given anything, however little it has in hand. */
+static void test_full_input_of_one(void) {
+    bench_open("{'pools':[{'id':'p','command':'c','instances':2}]}", 1);
+    bench_ready(1);
+    bench_ready(2);
+    bench.full[1] = true;
+    call(0, 1, "");
+    CLIENT_GETS_ERROR(0, 1, "1", "'p'", RPC_OVERLOADED, true);
+    for (int i = 2; i <= 4; i++) call(0, i, "");
+    CHECK_STR(got(2), "2 3 4");
+    bench.full[2] = true;
+    call(0, 5, ""); /* now it is both */
+    CLIENT_GETS_ERROR(0, 2, "5", "'p'", RPC_OVERLOADED, true);
+    bench_drained(1);
+    call(0, 6, "");
+    CHECK_STR(got(1), "6");
     bench_close();
 }
 
@@ -342,6 +390,8 @@ int main(void) {
     test_notifications_keep_their_order();
     test_long_alternating_queue();
     test_full_input();
+    test_full_input_of_one();
+    test_cancelled_head_of_a_queue();
     test_sessions_at_their_limit();
     test_cancel();
     fake_sys_end();

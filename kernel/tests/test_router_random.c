@@ -264,7 +264,8 @@ static void step(void) {
     else if (what < 970) come_up(1 + pick(WORKERS));
     else if (what < 975) come_or_go(pick(CLIENTS));
     else if (what < 980) fail_pool(pick(POOLS));
-    else bench.full[1 + pick(WORKERS)] = pick(3) == 0;
+    else if (what < 987) bench.full[1 + pick(WORKERS)] = true;
+    else bench_drained(1 + pick(WORKERS));
     drain();
     for (int worker = 1; worker <= WORKERS; worker++)
         if (pick(2)) bench_written(worker);

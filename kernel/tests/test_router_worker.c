@@ -126,6 +126,29 @@ static void test_who_is_asked(void) {
     bench_close();
 }
 
+/* Nobody else is asked in the place of a client that has given up or left, or whose session was
+ * forgotten. */
+static void test_nobody_else_is_asked(void) {
+    open_ready(3);
+    call(1, 1, "s");
+    call(2, 1, "");
+    bench_remove_client(1);
+    CHECK(bench_reply(1, "{'id':1,'method':'ask','sessionId':'s'}"));
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':1,'error':{'code':-32601,*}}");
+    QUIET();
+    bench_close();
+    bench_open("{'pools':[{'id':'p','command':'c','protocol':'jsonrpc','max_in_flight':2}]}", 3);
+    bench_ready(1);
+    call(1, 1, "");
+    call(2, 1, "");
+    bench_send(1, "{'jsonrpc':'2.0','method':'stdio_bus/cancel','params':{'id':1}}"); /* the worker goes on with it */
+    CLIENT_GETS_ERROR(1, 1, "1", "'p'", RPC_CANCELLED, false);
+    CHECK(bench_reply(1, "{'jsonrpc':'2.0','id':1,'method':'ask'}"));
+    WORKER_GETS(1, "{'jsonrpc':'2.0','id':1,'error':{'code':-32601,*}}");
+    QUIET();
+    bench_close();
+}
+
 /* A strict worker gets answers without routing fields, too. */
 static void test_answers_for_strict_workers(void) {
     bench_open("{'pools':[{'id':'p','command':'c','protocol':'jsonrpc'}]}", 1);
@@ -160,15 +183,18 @@ static void test_requests_that_end_early(void) {
 }
 
 static void test_many_requests(void) {
-    open_ready(1);
-    call(0, 1, "");
+    open_ready(3);
+    call(1, 1, "s");
+    call(2, 1, "t");
     int refused = 0;
     for (int i = 0; i < 1100; i++) {
-        CHECK(bench_reply(1, "{'id':%d,'method':'ask'}", i));
+        CHECK(bench_reply(1, "{'id':%d,'method':'ask','sessionId':'s'}", i));
         refused += bench_for_worker(1) != NULL;
-        bench_for_client(0, 1);
+        bench_for_client(1, 1);
     }
-    CHECK_INT(refused, 1100 - 1024);
+    CHECK_INT(refused, 1100 - 512);
+    CHECK(bench_reply(1, "{'id':1,'method':'ask','sessionId':'t'}")); /* there is room for another client */
+    CLIENT_GETS(2, 1, "{'id':#,'method':'ask','sessionId':'t'}");
     bench_close();
 }
 
@@ -313,6 +339,7 @@ int main(void) {
     test_sessions_of_one_name();
     test_requests();
     test_who_is_asked();
+    test_nobody_else_is_asked();
     test_answers_for_strict_workers();
     test_requests_that_end_early();
     test_many_requests();

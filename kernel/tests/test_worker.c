@@ -2,6 +2,7 @@
  * messages and many, workers that do not read, pauses. */
 #define _GNU_SOURCE
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +122,6 @@ static void test_many_messages(void) {
     host_close();
 }
 
-/* A worker that reads nothing: its queue grows to the limit, nobody waits, others go on. */
 /* One that has been served keeps nothing; the next one writes with the same memory. */
 static void test_memory_for_writing_goes_from_one_to_the_next(void) {
     host_open("{'pools':[{'id':'p','command':'SELF','args':['work'],'instances':2}]}");
@@ -137,6 +137,33 @@ static void test_memory_for_writing_goes_from_one_to_the_next(void) {
     host_close();
 }
 
+/* While a worker does not read, others take what it would have got; and then it is one of them again. */
+static void test_worker_that_reads_late(void) {
+    host_open("{'pools':[{'id':'p','command':'SELF','args':['work'],'instances':2}],"
+              "'limits':{'max_output_queue':200000,'max_input_buffer':100000}}");
+    stdio_bus_worker_info_t workers[2];
+    UNTIL(stdio_bus_worker_count(host.bus) == 2);
+    host_ingest("{'id':'s','method':'echo','sessionId':'s'}");
+    HOST_GETS("{'jsonrpc':'2.0','id':'s','result':*}");
+    int stopped = host_message_worker, taken = 0;
+    stdio_bus_get_workers(host.bus, workers, 2);
+    kill(workers[stopped - 1].pid, SIGSTOP);
+    while (host_ingest("{'method':'%0*d','sessionId':'s'}", 3000, 0) == STDIO_BUS_OK && taken < 1000) taken++;
+    CHECK(taken >= 60 && taken < 200);
+    for (int i = 0; i < 20; i++) {
+        CHECK_INT(host_ingest("{'id':%d,'method':'echo'}", i), STDIO_BUS_OK);
+        HOST_GETS("{'jsonrpc':'2.0','id':#,'result':*}");
+        CHECK_INT(host_message_worker, 3 - stopped);
+    }
+    kill(workers[stopped - 1].pid, SIGCONT);
+    do { /* in turn, as soon as it has read what it had to */
+        CHECK_INT(host_ingest("{'id':1,'method':'echo'}"), STDIO_BUS_OK);
+        HOST_GETS("{'jsonrpc':'2.0','id':1,'result':*}");
+    } while (host_message_worker != stopped);
+    host_close();
+}
+
+/* A worker that reads nothing: its queue grows to the limit, nobody waits, others go on. */
 static void test_worker_that_does_not_read(void) {
     host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','command':'SELF','args':['work']}],"
               "'limits':{'max_output_queue':200000,'max_input_buffer':100000}}");
@@ -200,6 +227,7 @@ int main(int argc, char **argv) {
     test_big_message();
     test_many_messages();
     test_memory_for_writing_goes_from_one_to_the_next();
+    test_worker_that_reads_late();
     test_worker_that_does_not_read();
     test_pause();
     fake_sys_end();
