@@ -130,6 +130,13 @@ static int shorter(int wait, int other) {
     return wait < 0 || (other >= 0 && other < wait) ? other : wait;
 }
 
+static void take_signal(host_t *host) {
+    char byte;
+    if (read(signal_pipe[0], &byte, 1) != 1) return;
+    /* In a stop stdin is read on: questions of workers are answered there. */
+    if (++host->signals == 1) stdio_bus_stop(host->bus, -1);
+}
+
 /* One turn: wait, then read, step, write.  False: a second signal, end at once. */
 static bool turn(host_t *host, char *scratch) {
     int wait = write_status(host);
@@ -144,12 +151,8 @@ static bool turn(host_t *host, char *scratch) {
         {.fd = host->out.len ? STDOUT_FILENO : -1, .events = POLLOUT},
     };
     if (poll(fds, 4, takes ? wait : shorter(wait, rest)) < 0 && errno != EINTR) return false;
-    char byte;
-    if (fds[0].revents && read(signal_pipe[0], &byte, 1) == 1) {
-        if (host->signalled) return false;
-        host->signalled = true; /* stdin is read on: questions of workers are answered there */
-        stdio_bus_stop(host->bus, -1);
-    }
+    if (fds[0].revents) take_signal(host);
+    if (host->signals > 1) return false;
     if (fds[2].revents) read_stdin(host, scratch);
     if (fds[1].revents || fds[2].revents) {
         stdio_bus_step(host->bus, 0);
@@ -165,6 +168,12 @@ static void say_port(const host_t *host) {
     char text[64];
     snprintf(text, sizeof text, "listening on port %d", port);
     log_print(STDIO_BUS_LOG_INFO, text);
+}
+
+/* The last messages, unless a second signal has come or comes meanwhile: workers are still to be killed. */
+static void give_the_rest(host_t *host) {
+    output_flush(&host->out);
+    while (host->signals < 2 && output_drain(&host->out, signal_pipe[0])) take_signal(host);
 }
 
 int host_run(host_t *host, char *first, size_t len) {
@@ -191,7 +200,7 @@ int host_run(host_t *host, char *first, size_t len) {
     host->status.workers_changed = true;
     host->status.due = 0;
     write_status(host);
-    output_drain(&host->out);
+    give_the_rest(host);
     if (nothing) log_print(STDIO_BUS_LOG_ERROR, "no worker of any pool could be started");
     return nothing ? EXIT_NOTHING_STARTED : EXIT_OK;
 }

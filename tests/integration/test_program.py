@@ -333,6 +333,32 @@ def test_reader_that_is_slow_gets_every_answer_after_the_end_of_stdin(program):
     assert bus.process.wait(10) == 0
 
 
+# One that a first signal does not end, and one that it does: then only the output is left to wait for.
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+TALKATIVE = """
+import json, os, sys, time
+sys.stdin.readline()
+for _ in range(50):
+    print(json.dumps({"jsonrpc": "2.0", "method": "n", "params": [os.getpid(), "y" * 100_000]}))
+sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize("worker", [STUBBORN + TALKATIVE + "time.sleep(60)", TALKATIVE + "sys.stdin.read()"])
+def test_second_signal_ends_the_program_at_once_though_nobody_reads(program, gone, worker):
+    bus = program(python(worker))
+    bus.process.stdin.write(json.dumps(request(1, 1)).encode() + b"\n")
+    bus.process.stdin.flush()
+    pid = json.loads(bus.process.stdout.readline())["params"][0]
+    time.sleep(0.5)
+    bus.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert bus.process.poll() is None
+    bus.process.send_signal(signal.SIGTERM)
+    assert bus.process.wait(2) == 0
+    assert gone(pid, 0)
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [
