@@ -176,6 +176,14 @@ def test_configuration_of_a_listener_is_read_from_stdin_to_its_end(root):
     assert feed(root, config, "--tcp", "127.0.0.1:0", "--check").returncode == 0
 
 
+@pytest.mark.parametrize("path", ["", "/tmp/" + "x" * 200])
+def test_check_covers_the_path_of_a_unix_socket(root, path):
+    for options in [], ["--check"]:
+        ended = feed(root, json.dumps(echo()).encode(), "--unix", path, *options)
+        assert ended.returncode == 3
+        assert b": must be a path of 1 to 100 bytes" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("host", "token", "fault"),
     [
