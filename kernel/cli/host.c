@@ -99,15 +99,8 @@ static void read_stdin(host_t *host, char *scratch) {
 
 /* ---- running -------------------------------------------------------------------------- */
 
-static bool all_failed(const host_t *host) {
-    int count = stdio_bus_get_workers(host->bus, NULL, 0);
-    stdio_bus_worker_info_t *workers = calloc((size_t)count + 1, sizeof *workers);
-    if (!workers) return false;
-    stdio_bus_get_workers(host->bus, workers, count);
-    bool failed = count > 0; /* none: every worker is to come from the host */
-    for (int i = 0; i < count; i++) failed = failed && workers[i].state == STDIO_BUS_WORKER_FAILED;
-    free(workers);
-    return failed;
+static bool nothing_started(const host_t *host) {
+    return !host->started && stdio_bus_all_failed(host->bus);
 }
 
 static int write_status(host_t *host) {
@@ -191,11 +184,11 @@ int host_run(host_t *host, char *first, size_t len) {
     if (orderly && len) take(host, first, len);
     while (orderly && stdio_bus_get_state(host->bus) != STDIO_BUS_STATE_STOPPED) {
         orderly = turn(host, scratch);
-        if (!host->started && all_failed(host)) break;
+        if (nothing_started(host)) break;
     }
     free(scratch);
     if (started == STDIO_BUS_ERR_CONFIG) return EXIT_CONFIG;
-    bool nothing = !host->started && all_failed(host);
+    bool nothing = nothing_started(host);
     if (stdio_bus_get_state(host->bus) != STDIO_BUS_STATE_CREATED) stdio_bus_step(host->bus, 0);
     host->status.workers_changed = true;
     host->status.due = 0;

@@ -59,6 +59,12 @@ int stdio_bus_check(stdio_bus_t *bus) {
     return STDIO_BUS_ERR_CONFIG;
 }
 
+int stdio_bus_all_failed(const stdio_bus_t *bus) {
+    for (size_t i = 0; i < bus->config.pool_count; i++)
+        if (!bus->pools[i].failed) return 0;
+    return 1;
+}
+
 int stdio_bus_stop_left(const stdio_bus_t *bus) {
     if (bus->state != STDIO_BUS_STATE_STOPPING) return -1;
     uint64_t now = sys_now_ms(), end = bus->supervisor.kill_at;

@@ -106,6 +106,23 @@ def test_nothing_could_start_exits_with_4_and_says_why(root, tmp_path):
     assert "no-such-program" in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["no-such-program", "false"])
+def test_program_goes_on_while_a_pool_is_the_hosts_to_serve(program, command):
+    """Without such a pool it ends, whether the command is not there or has failed for the last time."""
+    pools: list = [{"id": "b", "protocol": "mcp", "command": command}]
+    limits = {"max_restarts": 0}
+    assert program({"pools": pools, "limits": limits}).process.wait(10) == 4
+    pools.append({"id": "a", "protocol": "jsonrpc", "embedded": True})
+    bus = program({"pools": pools, "limits": limits}, "--tagged")
+    assert bus.receive()[2]["params"]["kind"] == "failed"
+    bus.send(0, request(1, 1))
+    assert bus.receive()[2]["error"]["code"] == -32082
+    bus.send(0, {"jsonrpc": "2.0", "id": 2, "method": "stdio_bus/attach", "params": {"pool": "a"}})
+    assert bus.receive()[2]["params"]["kind"] == "started"
+    assert bus.receive()[2]["result"] == {"worker": 2}
+    assert bus.end() == 0
+
+
 def test_plain_lines_are_answered_and_end_of_input_exits_with_0(root, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(echo()))
     command = [root / "kernel" / "dist" / "stdio_bus", "--config", tmp_path / "config.json"]
