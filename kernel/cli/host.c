@@ -99,15 +99,8 @@ static void read_stdin(host_t *host, char *scratch) {
 
 /* ---- running -------------------------------------------------------------------------- */
 
-static bool all_failed(const host_t *host) {
-    int count = stdio_bus_get_workers(host->bus, NULL, 0);
-    stdio_bus_worker_info_t *workers = calloc((size_t)count + 1, sizeof *workers);
-    if (!workers) return false;
-    stdio_bus_get_workers(host->bus, workers, count);
-    bool failed = count > 0; /* none: every worker is to come from the host */
-    for (int i = 0; i < count; i++) failed = failed && workers[i].state == STDIO_BUS_WORKER_FAILED;
-    free(workers);
-    return failed;
+static bool nothing_started(const host_t *host) {
+    return !host->started && stdio_bus_all_failed(host->bus);
 }
 
 static int write_status(host_t *host) {
@@ -130,6 +123,13 @@ static int shorter(int wait, int other) {
     return wait < 0 || (other >= 0 && other < wait) ? other : wait;
 }
 
+static void take_signal(host_t *host) {
+    char byte;
+    if (read(signal_pipe[0], &byte, 1) != 1) return;
+    /* In a stop stdin is read on: questions of workers are answered there. */
+    if (++host->signals == 1) stdio_bus_stop(host->bus, -1);
+}
+
 /* One turn: wait, then read, step, write.  False: a second signal, end at once. */
 static bool turn(host_t *host, char *scratch) {
     int wait = write_status(host);
@@ -144,12 +144,8 @@ static bool turn(host_t *host, char *scratch) {
         {.fd = host->out.len ? STDOUT_FILENO : -1, .events = POLLOUT},
     };
     if (poll(fds, 4, takes ? wait : shorter(wait, rest)) < 0 && errno != EINTR) return false;
-    char byte;
-    if (fds[0].revents && read(signal_pipe[0], &byte, 1) == 1) {
-        if (host->signalled) return false;
-        host->signalled = true; /* stdin is read on: questions of workers are answered there */
-        stdio_bus_stop(host->bus, -1);
-    }
+    if (fds[0].revents) take_signal(host);
+    if (host->signals > 1) return false;
     if (fds[2].revents) read_stdin(host, scratch);
     if (fds[1].revents || fds[2].revents) {
         stdio_bus_step(host->bus, 0);
@@ -167,6 +163,12 @@ static void say_port(const host_t *host) {
     log_print(STDIO_BUS_LOG_INFO, text);
 }
 
+/* The last messages, unless a second signal has come or comes meanwhile: workers are still to be killed. */
+static void give_the_rest(host_t *host) {
+    output_flush(&host->out);
+    while (host->signals < 2 && output_drain(&host->out, signal_pipe[0])) take_signal(host);
+}
+
 int host_run(host_t *host, char *first, size_t len) {
     char *scratch = malloc(READ_SIZE);
     if (!scratch || !catch_signals()) {
@@ -182,16 +184,16 @@ int host_run(host_t *host, char *first, size_t len) {
     if (orderly && len) take(host, first, len);
     while (orderly && stdio_bus_get_state(host->bus) != STDIO_BUS_STATE_STOPPED) {
         orderly = turn(host, scratch);
-        if (!host->started && all_failed(host)) break;
+        if (nothing_started(host)) break;
     }
     free(scratch);
     if (started == STDIO_BUS_ERR_CONFIG) return EXIT_CONFIG;
-    bool nothing = !host->started && all_failed(host);
+    bool nothing = nothing_started(host);
     if (stdio_bus_get_state(host->bus) != STDIO_BUS_STATE_CREATED) stdio_bus_step(host->bus, 0);
     host->status.workers_changed = true;
     host->status.due = 0;
     write_status(host);
-    output_drain(&host->out);
+    give_the_rest(host);
     if (nothing) log_print(STDIO_BUS_LOG_ERROR, "no worker of any pool could be started");
     return nothing ? EXIT_NOTHING_STARTED : EXIT_OK;
 }

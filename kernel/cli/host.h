@@ -22,7 +22,7 @@ typedef struct host {
     bool tagged;
     bool listening; /* clients connect; nobody is the host client */
     bool stdin_open;
-    bool signalled; /* asked to end; once more means at once */
+    int signals;    /* taken: the first one asks to end, a second one at once */
     bool started;   /* some worker has been ready once */
     uint64_t rests_until; /* the bus, while too much waits for the host and a stop runs out; as now_ms */
     tagged_input_t input;

@@ -92,16 +92,17 @@ void output_flush(output_t *out) {
     if (!out->len) out->head = 0;
 }
 
-void output_drain(output_t *out) {
+bool output_drain(output_t *out, int other) {
     size_t left = SIZE_MAX;
     uint64_t deadline = 0;
     for (output_flush(out); out->len; output_flush(out)) {
         if (out->len < left) deadline = now_ms() + DRAIN_PATIENCE_MS;
-        else if (now_ms() >= deadline) return;
+        else if (now_ms() >= deadline) return false;
         left = out->len;
-        struct pollfd writable = {.fd = STDOUT_FILENO, .events = POLLOUT};
-        poll(&writable, 1, DRAIN_POLL_MS);
+        struct pollfd fds[] = {{.fd = STDOUT_FILENO, .events = POLLOUT}, {.fd = other, .events = POLLIN}};
+        if (poll(fds, 2, DRAIN_POLL_MS) > 0 && fds[1].revents) return true;
     }
+    return false;
 }
 
 void output_free(output_t *out) {

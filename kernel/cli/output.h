@@ -29,8 +29,8 @@ void output_json_string(output_t *out, const char *text);
 void output_unblock(void);
 /* Writes what stdout takes without blocking. */
 void output_flush(output_t *out);
-/* Writes everything, as long as the reader goes on reading. */
-void output_drain(output_t *out);
+/* Writes everything, as long as the reader goes on reading.  True: it has left off, for `other` is readable. */
+bool output_drain(output_t *out, int other);
 void output_free(output_t *out);
 
 #endif

@@ -264,6 +264,10 @@ STDIO_BUS_API int stdio_bus_set_token(stdio_bus_t *bus, const char *token);
  * say.  Opens and starts nothing. */
 STDIO_BUS_API int stdio_bus_check(stdio_bus_t *bus);
 
+/* 1 when in no pool a worker is left that serves or may serve, 0 otherwise.  An embedded pool
+ * counts as one that may serve: its workers are the host's to bring. */
+STDIO_BUS_API int stdio_bus_all_failed(const stdio_bus_t *bus);
+
 /* How many milliseconds a stop may take yet: after these the workers are killed.  -1 when the
  * bus is not stopping. */
 STDIO_BUS_API int stdio_bus_stop_left(const stdio_bus_t *bus);

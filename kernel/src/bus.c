@@ -355,8 +355,7 @@ int stdio_bus_start(stdio_bus_t *bus) {
     bus->busy = false;
     finish(bus);
     update_state(bus);
-    for (size_t i = 0; i < bus->config.pool_count; i++)
-        if (!bus->pools[i].failed) return STDIO_BUS_OK;
+    if (!stdio_bus_all_failed(bus)) return STDIO_BUS_OK;
     listener_close(&bus->listener);
     bus->state = STDIO_BUS_STATE_STOPPED;
     return STDIO_BUS_ERR_WORKER;

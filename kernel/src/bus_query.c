@@ -42,13 +42,27 @@ stdio_bus_state_t stdio_bus_get_state(const stdio_bus_t *bus) {
     return bus->state;
 }
 
+static bool may_listen(const stdio_bus_t *bus, char error[SOCKET_ERROR_SIZE]) {
+    const stdio_bus_options_t *o = &bus->options;
+    switch (o->listener.mode) {
+    case STDIO_BUS_LISTEN_TCP: return listener_may_serve(&bus->listener, o->listener.tcp_host, error);
+    case STDIO_BUS_LISTEN_UNIX: return socket_check_path(o->listener.unix_path, error);
+    default: return true;
+    }
+}
+
 int stdio_bus_check(stdio_bus_t *bus) {
     char error[SOCKET_ERROR_SIZE];
     const stdio_bus_options_t *o = &bus->options;
-    if (o->listener.mode != STDIO_BUS_LISTEN_TCP || listener_may_serve(&bus->listener, o->listener.tcp_host, error))
-        return STDIO_BUS_OK;
+    if (may_listen(bus, error)) return STDIO_BUS_OK;
     if (o->on_error) o->on_error(bus, STDIO_BUS_ERR_CONFIG, error, o->user_data);
     return STDIO_BUS_ERR_CONFIG;
+}
+
+int stdio_bus_all_failed(const stdio_bus_t *bus) {
+    for (size_t i = 0; i < bus->config.pool_count; i++)
+        if (!bus->pools[i].failed) return 0;
+    return 1;
 }
 
 int stdio_bus_stop_left(const stdio_bus_t *bus) {

@@ -222,7 +222,7 @@ static bool same_token(const char *a, size_t a_len, const char *b, size_t b_len)
 static bool carries_token(const listener_t *listener, const line_t *line) {
     scan_t scan;
     json_span_t token;
-    char given[LISTENER_TOKEN_MAX + 2];
+    char given[6 * LISTENER_TOKEN_MAX + 2]; /* every byte spelled \u0000, and the quotes */
     if (json_scan(line->text, line->len, &scan) != SCAN_OK || !scan_has(&scan, FIELD_METHOD) ||
         !json_string_equals(message_value(&scan, FIELD_METHOD), "stdio_bus/hello", 15) ||
         !scan_has(&scan, FIELD_PARAMS))

@@ -91,10 +91,14 @@ static const char *clear_path(const address_t *address) {
     return unlink(address->un.sun_path) == 0 || errno == ENOENT ? NULL : strerror(errno);
 }
 
+bool socket_check_path(const char *path, char error[SOCKET_ERROR_SIZE]) {
+    if (*path && strlen(path) < sizeof((address_t *)0)->un.sun_path) return true;
+    return fail(error, -1, path, "must be a path of 1 to 100 bytes (the limit of Unix sockets)") == 0;
+}
+
 int socket_listen_unix(const char *path, char error[SOCKET_ERROR_SIZE]) {
     address_t address = {.un = {.sun_family = AF_UNIX}};
-    if (!*path || strlen(path) >= sizeof address.un.sun_path)
-        return fail(error, -1, path, "must be a path of 1 to 100 bytes (the limit of Unix sockets)");
+    if (!socket_check_path(path, error)) return -1;
     strcpy(address.un.sun_path, path);
     const char *obstacle = clear_path(&address);
     if (obstacle) return fail(error, -1, path, obstacle);

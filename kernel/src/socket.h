@@ -23,8 +23,9 @@ int socket_listen_tcp(const char *host, uint16_t *port, char error[SOCKET_ERROR_
  * else is an error. */
 int socket_listen_unix(const char *path, char error[SOCKET_ERROR_SIZE]);
 
-/* Whether it is one of these; false with one sentence in `error`. */
+/* Whether it can be one of these; false with one sentence in `error`.  Nothing is looked at but the text. */
 bool socket_check_host(const char *host, char error[SOCKET_ERROR_SIZE]);
+bool socket_check_path(const char *path, char error[SOCKET_ERROR_SIZE]);
 /* Whether the address can be reached from this machine only. */
 bool socket_is_loopback(const char *host);
 

@@ -113,6 +113,29 @@ static void test_options(void) {
     host_destroy();
 }
 
+static void test_paths(void) {
+    char too_long[200];
+    memset(too_long, 'x', sizeof too_long - 1);
+    too_long[sizeof too_long - 1] = '\0';
+    const char *const refused[] = {"", too_long};
+    for (int i = 0; i < 2; i++) {
+        host_listens(STDIO_BUS_LISTEN_UNIX, refused[i]);
+        CHECK_INT(host_open(WORK), STDIO_BUS_ERR_CONFIG);
+        CHECK_LIKE(host.error, "-10: *: must be a path of 1 to 100 bytes (the limit of Unix sockets)");
+        char expected[sizeof host.error];
+        strcpy(expected, host.error);
+        host.error[0] = '\0';
+        CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_ERR_CONFIG); /* says the same */
+        CHECK_STR(host.error, expected);
+        host_destroy();
+    }
+    host_listens(STDIO_BUS_LISTEN_UNIX, path);
+    CHECK(host_create(WORK));
+    CHECK_INT(stdio_bus_check(host.bus), STDIO_BUS_OK);
+    CHECK(access(path, F_OK) < 0); /* nothing was opened */
+    host_destroy();
+}
+
 static void test_set_token(void) {
     char longest[1026];
     memset(longest, 't', 1025);
@@ -323,6 +346,7 @@ int main(int argc, char **argv) {
     fake_sys_begin();
     test_where_without_a_token();
     test_options();
+    test_paths();
     test_set_token();
     test_client();
     test_client_that_finishes_sending();

@@ -28,7 +28,7 @@ static loop_t *loop;
 static router_t router;
 static listener_t listener;
 static client_t host;
-static char scratch[4096], folder[] = "/tmp/stdio_bus.XXXXXX", path[64];
+static char scratch[8192], folder[] = "/tmp/stdio_bus.XXXXXX", path[64];
 static char error[SOCKET_ERROR_SIZE];
 static char events[1024]; /* " +5 -5:reason" since the last look */
 static int32_t next_id;
@@ -533,6 +533,27 @@ static void test_long_tokens(void) {
     take_down();
 }
 
+/* Its length counts, not that of its spelling. */
+static void test_long_spellings(void) {
+    static const char *const letters[] = {"t", "\xC3\xA9"}, *const spellings[] = {"\\u0074", "\\u00e9"};
+    char token[LISTENER_TOKEN_MAX + 1], spelled[7 * LISTENER_TOKEN_MAX], line[sizeof spelled + 128];
+    for (int i = 0; i < 2; i++) {
+        token[0] = spelled[0] = '\0';
+        while (strlen(token) < LISTENER_TOKEN_MAX) {
+            strcat(token, letters[i]);
+            strcat(spelled, spellings[i]);
+        }
+        open_unix("", token);
+        for (int longer = 0; longer < 2; longer++) {
+            int fd = enter();
+            snprintf(line, sizeof line, HELLO("'%s%s'"), spelled, longer ? spellings[i] : "");
+            CHECK_LIKE(answer_to(fd, line), quoted(longer ? REFUSED : GREETED));
+            close(fd);
+        }
+        take_down();
+    }
+}
+
 static void test_no_hello_in_time(void) {
     open_unix("", "secret");
     int fd = enter();
@@ -595,6 +616,7 @@ int main(void) {
     test_wrong_tokens();
     test_one_attempt();
     test_long_tokens();
+    test_long_spellings();
     test_no_hello_in_time();
     test_set_token();
     test_output();

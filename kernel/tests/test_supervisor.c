@@ -172,6 +172,7 @@ static void test_no_command(void) {
     CHECK_STR(host_events(), " failed:1");
     CHECK_STR(host.reason, expected);
     CHECK_INT(stdio_bus_get_state(host.bus), STDIO_BUS_STATE_STOPPED);
+    CHECK_INT(stdio_bus_all_failed(host.bus), 1);
     CHECK_INT(host_ingest("{'id':1,'method':'echo'}"), STDIO_BUS_ERR_STATE);
     host_destroy();
 
@@ -181,6 +182,13 @@ static void test_no_command(void) {
     HOST_GETS("{'jsonrpc':'2.0','id':1,'error':{'code':-32082,*no-such-command*}}");
     HOST_GETS("{'jsonrpc':'2.0','id':2,'result':*}");
     CHECK_INT(worker(0).restarts, 0);
+    CHECK_INT(stdio_bus_all_failed(host.bus), 0);
+    host_close();
+
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'no-such-command'},{'id':'q','embedded':true}]}"),
+              STDIO_BUS_OK); /* something may be brought */
+    CHECK_STR(host_events(), " failed:1");
+    CHECK_INT(stdio_bus_all_failed(host.bus), 0);
     host_close();
 }
 

@@ -106,6 +106,23 @@ def test_nothing_could_start_exits_with_4_and_says_why(root, tmp_path):
     assert "no-such-program" in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["no-such-program", "false"])
+def test_program_goes_on_while_a_pool_is_the_hosts_to_serve(program, command):
+    """Without such a pool it ends, whether the command is not there or has failed for the last time."""
+    pools: list = [{"id": "b", "protocol": "mcp", "command": command}]
+    limits = {"max_restarts": 0}
+    assert program({"pools": pools, "limits": limits}).process.wait(10) == 4
+    pools.append({"id": "a", "protocol": "jsonrpc", "embedded": True})
+    bus = program({"pools": pools, "limits": limits}, "--tagged")
+    assert bus.receive()[2]["params"]["kind"] == "failed"
+    bus.send(0, request(1, 1))
+    assert bus.receive()[2]["error"]["code"] == -32082
+    bus.send(0, {"jsonrpc": "2.0", "id": 2, "method": "stdio_bus/attach", "params": {"pool": "a"}})
+    assert bus.receive()[2]["params"]["kind"] == "started"
+    assert bus.receive()[2]["result"] == {"worker": 2}
+    assert bus.end() == 0
+
+
 def test_plain_lines_are_answered_and_end_of_input_exits_with_0(root, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(echo()))
     command = [root / "kernel" / "dist" / "stdio_bus", "--config", tmp_path / "config.json"]
@@ -174,6 +191,14 @@ def test_configuration_of_a_listener_is_read_from_stdin_to_its_end(root):
     config = json.dumps(echo(), indent=1).encode()
     assert config.count(b"\n") > 1
     assert feed(root, config, "--tcp", "127.0.0.1:0", "--check").returncode == 0
+
+
+@pytest.mark.parametrize("path", ["", "/tmp/" + "x" * 200])
+def test_check_covers_the_path_of_a_unix_socket(root, path):
+    for options in [], ["--check"]:
+        ended = feed(root, json.dumps(echo()).encode(), "--unix", path, *options)
+        assert ended.returncode == 3
+        assert b": must be a path of 1 to 100 bytes" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -331,6 +356,32 @@ def test_reader_that_is_slow_gets_every_answer_after_the_end_of_stdin(program):
     time.sleep(2)
     assert [json.loads(line)["id"] for line in bus.process.stdout if b"result" in line] == list(range(40))
     assert bus.process.wait(10) == 0
+
+
+# One that a first signal does not end, and one that it does: then only the output is left to wait for.
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+TALKATIVE = """
+import json, os, sys, time
+sys.stdin.readline()
+for _ in range(50):
+    print(json.dumps({"jsonrpc": "2.0", "method": "n", "params": [os.getpid(), "y" * 100_000]}))
+sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize("worker", [STUBBORN + TALKATIVE + "time.sleep(60)", TALKATIVE + "sys.stdin.read()"])
+def test_second_signal_ends_the_program_at_once_though_nobody_reads(program, gone, worker):
+    bus = program(python(worker))
+    bus.process.stdin.write(json.dumps(request(1, 1)).encode() + b"\n")
+    bus.process.stdin.flush()
+    pid = json.loads(bus.process.stdout.readline())["params"][0]
+    time.sleep(0.5)
+    bus.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert bus.process.poll() is None
+    bus.process.send_signal(signal.SIGTERM)
+    assert bus.process.wait(2) == 0
+    assert gone(pid, 0)
 
 
 @pytest.mark.parametrize(
