@@ -258,6 +258,37 @@ static void test_client_cancels(void) {
     bench_close();
 }
 
+/* However many prompts a client gives up, it takes no more than a share of all the requests there are. */
+static void test_prompts_given_up(void) {
+    open_ready(ACP, 1, 1);
+    for (int i = 0; i < 5000; i++) {
+        send_prompt(0, 1, "a");
+        prompt_on(1, "a");
+        bench_send(0, "{'jsonrpc':'2.0','method':'stdio_bus/cancel','params':{'id':1}}");
+        WORKER_GETS(1, "{'jsonrpc':'2.0','method':'session/cancel','params':{'sessionId':'a'}}");
+        CLIENT_GETS_ERROR(0, 1, "1", "'p'", RPC_CANCELLED, false);
+    }
+    CHECK_INT(bench.router.pendings.count, 4096);
+    CHECK_INT(bench.targets[1].in_flight, 4096);
+    bench_lost(1);
+    CHECK_INT(bench.router.pendings.count, 0);
+    bench_close();
+}
+
+/* A session that has nothing to wait for but a prompt given up leaves a worker that retires. */
+static void test_prompt_given_up_on_a_retiring_worker(void) {
+    open_ready(ACP, 1, 2);
+    send_prompt(0, 1, "a");
+    prompt_on(1, "a");
+    router_retire(&bench.router, &bench.targets[1]);
+    bench_send(0, "{'jsonrpc':'2.0','method':'stdio_bus/cancel','params':{'id':1}}");
+    WORKER_GETS(1, "{'jsonrpc':'2.0','method':'session/cancel','params':{'sessionId':'a'}}");
+    CLIENT_GETS_ERROR(0, 1, "1", "'p'", RPC_CANCELLED, false);
+    send_prompt(0, 2, "a");
+    prompt_on(2, "a");
+    bench_close();
+}
+
 static void test_cancel_and_queue(void) {
     open_ready(ONE_AT_A_TIME, 2, 1);
     make_session(0, 1, "a");
@@ -436,6 +467,8 @@ int main(void) {
     test_affinity();
     test_choice_of_pool();
     test_client_cancels();
+    test_prompts_given_up();
+    test_prompt_given_up_on_a_retiring_worker();
     test_cancel_and_queue();
     test_agent_asks();
     test_same_name_on_two_workers();
