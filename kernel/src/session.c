@@ -7,14 +7,14 @@
 #include "sys.h"
 
 void sessions_init(sessions_t *sessions, size_t max, const index_secret_t *secret) {
-    *sessions = (sessions_t){.secret = *secret, .max = max};
+    *sessions = (sessions_t){.secret = *secret, .ties.secret = *secret, .max = max};
     list_init(&sessions->idle);
 }
 
 void sessions_free(sessions_t *sessions) {
     index_free(&sessions->by_client);
     index_free(&sessions->by_target);
-    index_free(&sessions->ties);
+    ties_free(&sessions->ties);
 }
 
 #define CACHE_LINE 64

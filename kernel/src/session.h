@@ -58,7 +58,7 @@ typedef struct sessions {
     index_secret_t secret;
     index_t by_client; /* (client, id) */
     index_t by_target; /* (worker id, id and suffix) */
-    index_t ties;      /* (client, worker id): of sessions, and of whatever else the user ties */
+    ties_t ties;       /* of sessions, and of whatever else the user ties */
     list_t idle; /* the least recently used first */
     size_t count;
     size_t max;
