@@ -18,9 +18,9 @@ void sessions_free(sessions_t *sessions) {
 }
 
 #define CACHE_LINE 64
-/* Before a session is refused for want of a name: others may have taken those that are tried first.
- * The last one fits into a suffix. */
-#define NAMES_TRIED 1000
+/* The bare id, then with the client's number behind it: others may have taken either, and ahead of
+ * time.  What follows nobody can know beforehand. */
+#define NAMES_TRIED 4
 
 static uint32_t hash_of_id(const sessions_t *sessions, const client_t *client, const char *id, size_t len) {
     return index_hash(&sessions->secret, (uint32_t)client->id, id, len);
@@ -88,15 +88,25 @@ size_t session_name(const session_t *session, char out[SESSION_NAME_MAX]) {
     return stem + session->suffix_len;
 }
 
+/* Where workers do not see names, sessions need none there. */
+static bool needs_name(const session_t *session) {
+    return profile_shows_sessions(session->pool->config->profile);
+}
+
+static uint32_t make_up_number(sessions_t *sessions) {
+    uint64_t count = ++sessions->named;
+    return index_hash(&sessions->secret, 0, (const char *)&count, sizeof count);
+}
+
 /* Gives the session a name that nobody has on its worker, the bare id only if it `may_be_bare`.
  * False: all taken. */
-static bool choose_name(const sessions_t *sessions, session_t *session, bool may_be_bare) {
+static bool choose_name(sessions_t *sessions, session_t *session, bool may_be_bare) {
     char name[SESSION_NAME_MAX];
     for (int attempt = may_be_bare ? 0 : 1; attempt < NAMES_TRIED; attempt++) {
         char *suffix = session->suffix;
         int len = attempt == 0   ? 0
                   : attempt == 1 ? snprintf(suffix, SESSION_SUFFIX_MAX, "~%d", (int)session->client->id)
-                                 : snprintf(suffix, SESSION_SUFFIX_MAX, "~%d~%d", (int)session->client->id, attempt);
+                                 : snprintf(suffix, SESSION_SUFFIX_MAX, "~%08x", (unsigned)make_up_number(sessions));
         session->suffix_len = (uint8_t)len;
         if (!sessions_find_on(sessions, session->target, name, session_name(session, name))) return true;
     }
@@ -106,6 +116,10 @@ static bool choose_name(const sessions_t *sessions, session_t *session, bool may
 static uint32_t hash_of_session(const sessions_t *sessions, const session_t *session) {
     char name[SESSION_NAME_MAX];
     return hash_of_name(sessions, session->target, name, session_name(session, name));
+}
+
+static bool join_by_target(sessions_t *sessions, session_t *session) {
+    return !needs_name(session) || index_add(&sessions->by_target, hash_of_session(sessions, session), session);
 }
 
 static void leave_by_client(sessions_t *sessions, const session_t *session) {
@@ -128,9 +142,10 @@ static session_t *bind_named(sessions_t *sessions, client_t *client, target_t *t
     session->len = (uint16_t)len;
     session->own_len = (uint8_t)own_len;
     memcpy(session->id, id, len);
-    if (!choose_name(sessions, session, true) || !tie_take(&sessions->ties, client, target, &session->tie)) goto fail;
+    if (needs_name(session) && !choose_name(sessions, session, true)) goto fail;
+    if (!tie_take(&sessions->ties, client, target, &session->tie)) goto fail;
     if (!index_add(&sessions->by_client, hash_of_id(sessions, client, id, len), session)) goto fail_tie;
-    if (!index_add(&sessions->by_target, hash_of_session(sessions, session), session)) goto fail_index;
+    if (!join_by_target(sessions, session)) goto fail_index;
     list_append(&client->sessions, &session->of_client);
     list_append(&target->sessions, &session->on_target);
     list_append(&sessions->idle, &session->idle);
@@ -174,12 +189,12 @@ bool sessions_rename(sessions_t *sessions, session_t *session) {
         return false;
     }
     index_remove(&sessions->by_target, hash, session);
-    return index_add(&sessions->by_target, hash_of_session(sessions, session), session); /* there is a place: never fails */
+    return join_by_target(sessions, session); /* there is a place: never fails */
 }
 
 void sessions_unbind(sessions_t *sessions, session_t *session) {
     leave_by_client(sessions, session);
-    index_remove(&sessions->by_target, hash_of_session(sessions, session), session);
+    if (needs_name(session)) index_remove(&sessions->by_target, hash_of_session(sessions, session), session);
     list_remove(&session->of_client);
     list_remove(&session->on_target);
     list_remove(&session->idle);

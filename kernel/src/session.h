@@ -57,7 +57,8 @@ static inline bool session_has_two_names(const session_t *session) {
 typedef struct sessions {
     index_secret_t secret;
     index_t by_client; /* (client, id) */
-    index_t by_target; /* (worker id, id and suffix) */
+    index_t by_target; /* (worker id, id and suffix), where workers see names */
+    uint64_t named;    /* suffixes made up so far */
     ties_t ties;       /* of sessions, and of whatever else the user ties */
     list_t idle; /* the least recently used first */
     size_t count;
@@ -82,7 +83,7 @@ void sessions_fetch(const sessions_t *sessions, const session_key_t *key); /* ma
 /* The client's session of this key, in `pool`, or in any pool (the one bound last)
  * when `pool` is NULL. */
 session_t *sessions_find(const sessions_t *sessions, const session_key_t *key, const pool_t *pool);
-/* The session that the worker knows by this name, suffix included. */
+/* The session that the worker, which sees names, knows by this one, suffix included. */
 session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len);
 
 /* Binds a new session; beyond the maximum the least recently used idle one is

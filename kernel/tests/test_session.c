@@ -9,8 +9,8 @@
 #include "session.h"
 
 static config_t config;
-static pool_t pools[2];
-static target_t targets[3]; /* 0, 1 of pool 0; 2 of pool 1 */
+static pool_t pools[3];     /* 2: its workers see no names */
+static target_t targets[4]; /* 0, 1 of pool 0; 2 of pool 1; 3 of pool 2 */
 static client_t clients[2];
 static sessions_t sessions;
 static const index_secret_t secret = {{1, 2}};
@@ -38,7 +38,7 @@ static void unbind_all(void) {
         for (list_t *link; (link = list_first(&clients[c].sessions));)
             sessions_unbind(&sessions, list_entry(link, session_t, of_client));
     CHECK_INT(sessions.count, 0);
-    for (int t = 0; t < 3; t++) CHECK(list_first(&targets[t].sessions) == NULL);
+    for (int t = 0; t < 4; t++) CHECK(list_first(&targets[t].sessions) == NULL);
 }
 
 static void test_find(void) {
@@ -75,21 +75,45 @@ static void test_rename(void) {
     CHECK(find_on(0, "s") == b);
     CHECK(sessions_rename(&sessions, a));
     CHECK(find_on(0, "s~0") == NULL);
-    CHECK(find_on(0, "s~0~2") == a);
+    char name[SESSION_NAME_MAX], before[SESSION_NAME_MAX];
+    size_t len = session_name(a, before);
+    CHECK(len > 2 && memcmp(before, "s~", 2) == 0);
+    CHECK(sessions_find_on(&sessions, &targets[0], before, len) == a);
     CHECK(bind(1, 0, "s~0") != NULL);
     CHECK(sessions_rename(&sessions, a)); /* whatever others have taken, there is a further one */
-    CHECK(find_on(0, "s~0~3") == a);
+    CHECK(sessions_find_on(&sessions, &targets[0], before, len) == NULL);
+    CHECK(sessions_find_on(&sessions, &targets[0], name, session_name(a, name)) == a);
+    CHECK(find(0, 0, "s") == a);
     unbind_all();
+}
+
+/* A client takes all names ahead that another's session might get. */
+static void test_names_taken_ahead(void) {
+    enum { TAKEN = 2000 };
+    sessions.max = 2 * TAKEN;
+    REQUIRE(bind(1, 0, "s") && bind(1, 0, "s~0"));
+    for (int i = 0; i < TAKEN; i++) {
+        char name[16];
+        snprintf(name, sizeof name, i % 2 ? "s~0~%d" : "s~%08x", i / 2);
+        REQUIRE(bind(1, 0, name) != NULL);
+    }
+    session_t *a = bind(0, 0, "s");
+    REQUIRE(a != NULL);
+    char name[SESSION_NAME_MAX];
+    CHECK(sessions_find_on(&sessions, &targets[0], name, session_name(a, name)) == a);
+    CHECK(find(0, 0, "s") == a);
+    unbind_all();
+    sessions.max = 4;
 }
 
 /* When all names are taken that are tried, it keeps its own. */
 static void test_no_name_left(void) {
-    enum { TAKEN = 998 };
-    sessions_t few = sessions;
-    sessions_init(&sessions, 2 * TAKEN, &secret);
-    for (int i = 0; i <= TAKEN; i++) {
-        char name[16];
-        snprintf(name, sizeof name, i ? "s~0~%d" : "s~0", i + 1);
+    sessions.max = 5;
+    for (uint64_t i = 0; i < 3; i++) {
+        char name[16] = "s~0";
+        uint64_t count = sessions.named + i;
+        unsigned number = index_hash(&secret, 0, (const char *)&count, sizeof count);
+        if (i) snprintf(name, sizeof name, "s~%08x", number);
         REQUIRE(bind(1, 0, name) != NULL);
     }
     session_t *a = bind(0, 0, "s");
@@ -98,9 +122,19 @@ static void test_no_name_left(void) {
     CHECK(bind(1, 0, "s") != NULL); /* its client can still have one of this name */
     CHECK(find_on(0, "s~1") != NULL);
     unbind_all();
-    sessions_free(&sessions);
-    sessions = few;
-    list_init(&sessions.idle);
+    sessions.max = 4;
+}
+
+/* Where workers see no names, any number of sessions may have the same one. */
+static void test_names_not_seen(void) {
+    session_t *a = bind(0, 3, "s"), *b = bind(1, 3, "s"), *seen = bind(1, 0, "s");
+    REQUIRE(a && b && seen);
+    CHECK(!session_has_two_names(a) && !session_has_two_names(b));
+    CHECK(find(0, 2, "s") == a && find(1, 2, "s") == b);
+    CHECK(find_on(3, "s") == NULL);
+    CHECK(find_on(0, "s") == seen);
+    CHECK_INT(sessions.by_target.count, 1);
+    unbind_all();
 }
 
 /* What workers name alike, a client that has both does not. */
@@ -180,25 +214,24 @@ static void test_no_memory(void) {
 
 int main(void) {
     fake_sys_begin();
-    configured(&config, "{'pools':[{'id':'p','command':'c'},{'id':'q','command':'c'}]}");
-    for (int i = 0; i < 2; i++) {
-        pool_init(&pools[i], &config.pools[i]);
-        client_init(&clients[i], i, &pools[0], 1024);
-    }
-    for (int i = 0; i < 3; i++) target_init(&targets[i], &pools[i / 2], i + 1);
+    configured(&config, "{'pools':[{'id':'p','command':'c'},{'id':'q','command':'c'},"
+                        "{'id':'r','command':'c','protocol':'jsonrpc'}]}");
+    for (int i = 0; i < 3; i++) pool_init(&pools[i], &config.pools[i]);
+    for (int i = 0; i < 2; i++) client_init(&clients[i], i, &pools[0], 1024);
+    for (int i = 0; i < 4; i++) target_init(&targets[i], &pools[i < 2 ? 0 : i - 1], i + 1);
     sessions_init(&sessions, 4, &secret);
     test_find();
     test_rename();
+    test_names_taken_ahead();
     test_no_name_left();
+    test_names_not_seen();
     test_learn();
     test_least_recently_used();
     test_busy();
     test_no_memory();
     sessions_free(&sessions);
-    for (int i = 0; i < 2; i++) {
-        client_free(&clients[i]);
-        pool_free(&pools[i]);
-    }
+    for (int i = 0; i < 2; i++) client_free(&clients[i]);
+    for (int i = 0; i < 3; i++) pool_free(&pools[i]);
     config_free(&config);
     fake_sys_end();
     return check_result();
