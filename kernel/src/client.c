@@ -6,6 +6,7 @@ void client_init(client_t *client, int32_t id, pool_t *default_pool, size_t max_
     list_init(&client->pending);
     list_init(&client->waiting);
     list_init(&client->sessions);
+    list_init(&client->idle);
     line_reader_init(&client->lines, max_line, CLIENT_LINE_KEEP);
     buffer_init(&client->later, SIZE_MAX / 2);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "buffer.h"
+#include "heap.h"
 #include "line.h"
 #include "list.h"
 #include "pool.h"
@@ -22,6 +23,10 @@ typedef struct client {
     size_t pending_count;
     list_t waiting;       /* pending_t.waiting: those of a session that wait for a worker */
     list_t sessions;      /* session_t.of_client */
+    list_t idle;          /* session_t.idle: those with nothing in flight, the least recently used first */
+    size_t session_count;
+    uint64_t session_use; /* when it last used one, by the clock of sessions_t */
+    heap_node_t holder;   /* in sessions_t.holders, while it has a session */
     line_reader_t lines;  /* its stream */
     bool silent;          /* says no more: cannot be asked anything */
     bool feeding;         /* lines are being taken from it: what comes meanwhile waits in `later` */

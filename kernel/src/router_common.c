@@ -112,12 +112,27 @@ bool router_session_name(const session_t *session, buffer_t *out) {
     return buffer_json_string(out, name, session_name(session, name));
 }
 
+/* From one character of a JSON string to the next. */
+static size_t step(const char *text) {
+    if (*text != '\\') return 1;
+    return text[1] == 'u' ? 6 : 2;
+}
+
+/* How many bytes stand for the last `count` characters of a JSON string, plain ASCII written with
+ * escapes. */
+static size_t spelled_len(json_span_t string, size_t count) {
+    size_t end = string.len - 1, all = 0, at = 1;
+    for (; at < end; at += step(string.text + at)) all++;
+    at = 1;
+    for (size_t before = all - count; before > 0; before--) at += step(string.text + at);
+    return end - at;
+}
+
 void router_swap_ending(message_t *message, scan_field_t field, const char *from, size_t from_len, const char *to,
                         size_t to_len) {
     json_span_t name = message_value(message->scan, field);
-    if (name.len < from_len + 2 || memcmp(name.text + name.len - 1 - from_len, from, from_len) != 0)
-        return; /* written with escapes, which nobody does to plain ASCII */
-    message_change_ending(message, field, from_len, to, to_len);
+    bool plain = name.len >= from_len + 2 && memcmp(name.text + name.len - 1 - from_len, from, from_len) == 0;
+    message_change_ending(message, field, plain ? from_len : spelled_len(name, from_len), to, to_len);
 }
 
 void router_name_session(message_t *message, const profile_t *profile, const session_t *session) {

@@ -26,7 +26,8 @@ bool router_to_worker(router_t *router, target_t *target, const piece_t *pieces,
 /* The name of a session on its worker: appended as a JSON string; put into a message that
  * has the client's (the session may be NULL, and the name the same). */
 bool router_session_name(const session_t *session, buffer_t *out);
-/* Swaps the ending of the field's value, a string: a name of a session for another. */
+/* Swaps the ending of the field's value, a name of a session that ends so, however it is spelled:
+ * both endings are plain ASCII. */
 void router_swap_ending(message_t *message, scan_field_t field, const char *from, size_t from_len, const char *to,
                         size_t to_len);
 void router_name_session(message_t *message, const profile_t *profile, const session_t *session);

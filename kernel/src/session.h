@@ -26,7 +26,7 @@ typedef struct session {
     list_t on_target;
     tie_t *tie; /* of the client to the target */
     char suffix[SESSION_SUFFIX_MAX];
-    list_t idle; /* in sessions_t.idle while nothing is in flight */
+    list_t idle; /* in client->idle while nothing is in flight */
     client_t *client;
     target_t *target;
     pool_t *pool; /* the target's: to be told without fetching that */
@@ -57,9 +57,11 @@ static inline bool session_has_two_names(const session_t *session) {
 typedef struct sessions {
     index_secret_t secret;
     index_t by_client; /* (client, id) */
-    index_t by_target; /* (worker id, id and suffix) */
-    index_t ties;      /* (client, worker id): of sessions, and of whatever else the user ties */
-    list_t idle; /* the least recently used first */
+    index_t by_target; /* (worker id, id and suffix), where workers see names */
+    uint64_t named;    /* suffixes made up so far */
+    ties_t ties;       /* of sessions, and of whatever else the user ties */
+    heap_t holders;    /* client_t.holder: first who has most, of those with an idle one */
+    uint64_t uses;     /* a clock for who has not used any for long */
     size_t count;
     size_t max;
 } sessions_t;
@@ -82,11 +84,12 @@ void sessions_fetch(const sessions_t *sessions, const session_key_t *key); /* ma
 /* The client's session of this key, in `pool`, or in any pool (the one bound last)
  * when `pool` is NULL. */
 session_t *sessions_find(const sessions_t *sessions, const session_key_t *key, const pool_t *pool);
-/* The session that the worker knows by this name, suffix included. */
+/* The session that the worker, which sees names, knows by this one, suffix included. */
 session_t *sessions_find_on(const sessions_t *sessions, const target_t *target, const char *name, size_t len);
 
-/* Binds a new session; beyond the maximum the least recently used idle one is
- * forgotten.  NULL: all are busy, or no memory. */
+/* Binds a new session; beyond the maximum the least recently used idle one is forgotten of the client
+ * that has most, which this client is if nobody has more.  NULL: its own are busy, or all, or no
+ * memory. */
 session_t *sessions_bind(sessions_t *sessions, client_t *client, target_t *target, const char *id, size_t len);
 /* The same for one that the worker has made and named, and nobody else has on it. */
 session_t *sessions_learn(sessions_t *sessions, client_t *client, target_t *target, const char *name, size_t len);

@@ -4,31 +4,36 @@
 #include "stdio_bus.h"
 #include "sys.h"
 
-static uint32_t hash_of(const client_t *client, const target_t *target) {
-    return (uint32_t)client->id * 0x9E3779B1u + (uint32_t)target->worker_id; /* the bus's own numbers: no secret needed */
+void ties_free(ties_t *ties) {
+    index_free(&ties->index);
 }
 
-static tie_t *find(const index_t *ties, uint32_t hash, const client_t *client, const target_t *target) {
+static uint32_t hash_of(const ties_t *ties, const client_t *client, const target_t *target) {
+    return index_hash(&ties->secret, (uint32_t)client->id, (const char *)&target->worker_id, sizeof target->worker_id);
+}
+
+static tie_t *find(const ties_t *ties, uint32_t hash, const client_t *client, const target_t *target) {
     tie_t *tie;
-    for (size_t at = index_begin(ties, hash); (tie = index_next(ties, hash, &at));)
+    for (size_t at = index_begin(&ties->index, hash); (tie = index_next(&ties->index, hash, &at));)
         if (tie->client == client && tie->target == target) return tie;
     return NULL;
 }
 
-bool tie_take(index_t *ties, client_t *client, target_t *target, tie_t **out) {
+bool tie_take(ties_t *ties, client_t *client, target_t *target, tie_t **out) {
     *out = NULL;
     if (client->id == STDIO_BUS_HOST_CLIENT) return true;
-    uint32_t hash = hash_of(client, target);
+    uint32_t hash = hash_of(ties, client, target);
     tie_t *tie = find(ties, hash, client, target);
     if (!tie) {
         tie = sys_calloc(1, sizeof *tie);
-        if (!tie || !index_add(ties, hash, tie)) {
+        if (!tie || !index_add(&ties->index, hash, tie)) {
             sys_free(tie);
             return false;
         }
         tie->ties = ties;
         tie->client = client;
         tie->target = target;
+        tie->hash = hash;
         list_append(&target->ties, &tie->on_target);
     }
     tie->count++;
@@ -38,7 +43,7 @@ bool tie_take(index_t *ties, client_t *client, target_t *target, tie_t **out) {
 
 void tie_drop(tie_t *tie) {
     if (!tie || --tie->count) return;
-    index_remove(tie->ties, hash_of(tie->client, tie->target), tie);
+    index_remove(&tie->ties->index, tie->hash, tie);
     list_remove(&tie->on_target);
     sys_free(tie);
 }

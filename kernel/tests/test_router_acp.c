@@ -389,6 +389,50 @@ static void test_same_name_and_queue(void) {
     bench_close();
 }
 
+/* However a client spells the name of its session, it never reaches another's. */
+static void test_client_writes_escapes(void) {
+    static const char NEW[] = "{'jsonrpc':'2.0','id':#,'method':'session/new','params':{'cwd':'/'}}";
+    open_ready(ACP, 3, 2);
+    make_session(1, 1, "s");
+    send_prompt(1, 1, "s"); /* the rest goes to the other worker */
+    prompt_on(1, "s");
+    bench_send(1, "{'jsonrpc':'2.0','id':2,'method':'session/new','params':{'cwd':'/'}}");
+    CHECK(bench_reply(2, "{'jsonrpc':'2.0','id':%lld,'result':{'sessionId':'\\u0073'}}", WORKER_GETS(2, NEW)));
+    CLIENT_GETS(1, 2, "{'jsonrpc':'2.0','id':2,'result':{'sessionId':'\\u0073@2'}}");
+    make_session(2, 2, "s@2");
+    send_prompt(1, 3, "s\\u00402");
+    prompt_on(2, "s");
+    send_prompt(1, 4, "s@\\u0032");
+    prompt_on(2, "s");
+    send_prompt(1, 5, "\\u0073\\u0040\\u0032");
+    prompt_on(2, "\\u0073");
+    send_prompt(2, 1, "s\\u00402"); /* its own, under the very name */
+    prompt_on(2, "s\\u00402");
+    bench_close();
+}
+
+static void test_agent_writes_escapes(void) {
+    open_ready(ACP, 2, 1);
+    static const struct {
+        const char *id, *on_worker, *spelled;
+    } names[] = {{"a", "a~1", "a\\u007E1"},
+                 {"b", "b~1", "b~\\u0031"},
+                 {"\\\\u0031", "\\\\u0031~1", "\\\\u0031\\u007e\\u0031"},
+                 {"c\\n", "c\\n~1", "c\\n\\u007e1"},
+                 {"\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80~1", "\xF0\x9F\x98\x80\\u007e1"}};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++) {
+        make_session(0, 1, names[i].id);
+        send_prompt(1, i, names[i].id);
+        prompt_on(1, names[i].on_worker);
+        const char *update = "{'jsonrpc':'2.0','method':'session/update','params':{'sessionId':'%s'}}";
+        CHECK(bench_reply(1, update, names[i].spelled));
+        char expected[128];
+        snprintf(expected, sizeof expected, update, names[i].id);
+        CLIENT_GETS(1, 1, expected);
+    }
+    bench_close();
+}
+
 static void test_fork(void) {
     open_ready(ACP, 2, 2);
     make_session(0, 1, "a");
@@ -473,6 +517,8 @@ int main(void) {
     test_agent_asks();
     test_same_name_on_two_workers();
     test_same_name_and_queue();
+    test_client_writes_escapes();
+    test_agent_writes_escapes();
     test_fork();
     test_cancel_request();
     test_learning_forgets_what_is_named();

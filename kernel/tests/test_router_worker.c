@@ -67,6 +67,23 @@ static void test_sessions_of_one_name(void) {
     bench_close();
 }
 
+/* Nor does a client get the other's conversation by making the bus forget that it is the other's. */
+static void test_name_of_a_session_pushed_out(void) {
+    bench_open("{'limits':{'max_sessions':2},'pools':[{'id':'p','command':'c'}]}", 3);
+    bench_ready(1);
+    bench_send(1, "{'method':'n','sessionId':'main'}");
+    WORKER_GETS(1, "{'method':'n','sessionId':'main'}");
+    bench_send(2, "{'method':'n','sessionId':'x'}");
+    bench_send(2, "{'method':'n','sessionId':'y'}");
+    WORKER_GETS(1, "{'method':'n','sessionId':'x'}");
+    WORKER_GETS(1, "{'method':'n','sessionId':'y'}");
+    bench_send(2, "{'method':'n','sessionId':'main'}");
+    WORKER_GETS(1, "{'method':'n','sessionId':'main~2'}");
+    bench_send(1, "{'method':'n','sessionId':'main'}");
+    WORKER_GETS(1, "{'method':'n','sessionId':'main'}");
+    bench_close();
+}
+
 static void test_requests(void) {
     open_ready(3);
     CHECK(bench_reply(1, "{'id':'w','method':'ask'}")); /* nobody to ask */
@@ -337,6 +354,7 @@ int main(void) {
     fake_sys_begin();
     test_notifications();
     test_sessions_of_one_name();
+    test_name_of_a_session_pushed_out();
     test_requests();
     test_who_is_asked();
     test_nobody_else_is_asked();

@@ -9,9 +9,10 @@
 #include "session.h"
 
 static config_t config;
-static pool_t pools[2];
-static target_t targets[3]; /* 0, 1 of pool 0; 2 of pool 1 */
-static client_t clients[2];
+static pool_t pools[3];     /* 2: its workers see no names */
+static target_t targets[4]; /* 0, 1 of pool 0; 2 of pool 1; 3 of pool 2 */
+#define CLIENTS 6
+static client_t clients[CLIENTS];
 static sessions_t sessions;
 static const index_secret_t secret = {{1, 2}};
 
@@ -34,11 +35,11 @@ static session_t *bind(int client, int target, const char *id) {
 }
 
 static void unbind_all(void) {
-    for (int c = 0; c < 2; c++)
+    for (int c = 0; c < CLIENTS; c++)
         for (list_t *link; (link = list_first(&clients[c].sessions));)
             sessions_unbind(&sessions, list_entry(link, session_t, of_client));
     CHECK_INT(sessions.count, 0);
-    for (int t = 0; t < 3; t++) CHECK(list_first(&targets[t].sessions) == NULL);
+    for (int t = 0; t < 4; t++) CHECK(list_first(&targets[t].sessions) == NULL);
 }
 
 static void test_find(void) {
@@ -75,21 +76,45 @@ static void test_rename(void) {
     CHECK(find_on(0, "s") == b);
     CHECK(sessions_rename(&sessions, a));
     CHECK(find_on(0, "s~0") == NULL);
-    CHECK(find_on(0, "s~0~2") == a);
+    char name[SESSION_NAME_MAX], before[SESSION_NAME_MAX];
+    size_t len = session_name(a, before);
+    CHECK(len > 2 && memcmp(before, "s~", 2) == 0);
+    CHECK(sessions_find_on(&sessions, &targets[0], before, len) == a);
     CHECK(bind(1, 0, "s~0") != NULL);
     CHECK(sessions_rename(&sessions, a)); /* whatever others have taken, there is a further one */
-    CHECK(find_on(0, "s~0~3") == a);
+    CHECK(sessions_find_on(&sessions, &targets[0], before, len) == NULL);
+    CHECK(sessions_find_on(&sessions, &targets[0], name, session_name(a, name)) == a);
+    CHECK(find(0, 0, "s") == a);
     unbind_all();
+}
+
+/* A client takes all names ahead that another's session might get. */
+static void test_names_taken_ahead(void) {
+    enum { TAKEN = 2000 };
+    sessions.max = 2 * TAKEN;
+    REQUIRE(bind(1, 0, "s") && bind(1, 0, "s~0"));
+    for (int i = 0; i < TAKEN; i++) {
+        char name[16];
+        snprintf(name, sizeof name, i % 2 ? "s~0~%d" : "s~%08x", i / 2);
+        REQUIRE(bind(1, 0, name) != NULL);
+    }
+    session_t *a = bind(0, 0, "s");
+    REQUIRE(a != NULL);
+    char name[SESSION_NAME_MAX];
+    CHECK(sessions_find_on(&sessions, &targets[0], name, session_name(a, name)) == a);
+    CHECK(find(0, 0, "s") == a);
+    unbind_all();
+    sessions.max = 4;
 }
 
 /* When all names are taken that are tried, it keeps its own. */
 static void test_no_name_left(void) {
-    enum { TAKEN = 998 };
-    sessions_t few = sessions;
-    sessions_init(&sessions, 2 * TAKEN, &secret);
-    for (int i = 0; i <= TAKEN; i++) {
-        char name[16];
-        snprintf(name, sizeof name, i ? "s~0~%d" : "s~0", i + 1);
+    sessions.max = 5;
+    for (uint64_t i = 0; i < 3; i++) {
+        char name[16] = "s~0";
+        uint64_t count = sessions.named + i;
+        unsigned number = index_hash(&secret, 0, (const char *)&count, sizeof count);
+        if (i) snprintf(name, sizeof name, "s~%08x", number);
         REQUIRE(bind(1, 0, name) != NULL);
     }
     session_t *a = bind(0, 0, "s");
@@ -98,9 +123,19 @@ static void test_no_name_left(void) {
     CHECK(bind(1, 0, "s") != NULL); /* its client can still have one of this name */
     CHECK(find_on(0, "s~1") != NULL);
     unbind_all();
-    sessions_free(&sessions);
-    sessions = few;
-    list_init(&sessions.idle);
+    sessions.max = 4;
+}
+
+/* Where workers see no names, any number of sessions may have the same one. */
+static void test_names_not_seen(void) {
+    session_t *a = bind(0, 3, "s"), *b = bind(1, 3, "s"), *seen = bind(1, 0, "s");
+    REQUIRE(a && b && seen);
+    CHECK(!session_has_two_names(a) && !session_has_two_names(b));
+    CHECK(find(0, 2, "s") == a && find(1, 2, "s") == b);
+    CHECK(find_on(3, "s") == NULL);
+    CHECK(find_on(0, "s") == seen);
+    CHECK_INT(sessions.by_target.count, 1);
+    unbind_all();
 }
 
 /* What workers name alike, a client that has both does not. */
@@ -137,8 +172,92 @@ static void test_least_recently_used(void) {
     CHECK(find(0, 0, "b") == NULL);
     CHECK(find(0, 0, "a") == a);
     bind(0, 0, "f");
-    CHECK(find(1, 0, "c") == NULL);
+    CHECK(find(0, 1, "d") == NULL);
+    CHECK(find(1, 0, "c") != NULL); /* the oldest now, but its client has no other */
     unbind_all();
+}
+
+/* Whoever has most must give, and may not take from those that have less. */
+static void test_forgetting_is_fair(void) {
+    session_t *mine = bind(1, 0, "main");
+    for (int i = 0; i < 10; i++) {
+        char id[2] = {(char)('a' + i), 0};
+        CHECK(bind(2, 0, id) != NULL);
+    }
+    CHECK(bind(2, 0, "main") != NULL);
+    CHECK(find_on(0, "main") == mine); /* which is nobody else's conversation */
+    CHECK(bind(3, 0, "x") != NULL);
+    CHECK(find(2, 0, "i") == NULL && find(2, 0, "j") != NULL);
+    CHECK(bind(3, 0, "y") != NULL);
+    CHECK(find(2, 0, "j") == NULL && find(3, 0, "x") != NULL);
+    CHECK(bind(3, 0, "z") != NULL); /* now it has most itself */
+    CHECK(find(2, 0, "main") != NULL && find(3, 0, "x") == NULL);
+    CHECK(find_on(0, "main") == mine);
+    unbind_all();
+
+    for (int i = 0; i < 3; i++) {
+        char id[2] = {(char)('a' + i), 0};
+        sessions_count(&sessions, bind(1, 0, id), +1);
+    }
+    CHECK(bind(2, 0, "idle") != NULL);
+    CHECK(bind(1, 0, "d") == NULL); /* its own are busy */
+    CHECK(find(2, 0, "idle") != NULL);
+    CHECK(bind(3, 0, "new") != NULL); /* who has none yet gets one */
+    CHECK(find(2, 0, "idle") == NULL);
+    unbind_all();
+}
+
+/* What must be forgotten for a new session of the client, found by looking at everything. */
+static session_t *expected_to_go(int client) {
+    const client_t *most = NULL, *own = &clients[client];
+    for (int c = 0; c < CLIENTS; c++) {
+        const client_t *other = &clients[c];
+        if (!list_first(&other->idle)) continue;
+        if (!most || other->session_count > most->session_count ||
+            (other->session_count == most->session_count && other->session_use < most->session_use))
+            most = other;
+    }
+    if (most && own->session_count >= most->session_count) most = own;
+    list_t *link = most ? list_first(&most->idle) : NULL;
+    return link ? list_entry(link, session_t, idle) : NULL;
+}
+
+static void test_forgetting_at_random(void) {
+    enum { MAX = 12, STEPS = 20000 };
+    check_random_t random = {1};
+    session_t *bound[MAX] = {0};
+    int refused = 0;
+    sessions.max = MAX;
+    for (int i = 0; i < STEPS; i++) {
+        int client = (int)check_random(&random, CLIENTS), place = (int)check_random(&random, MAX);
+        session_t *session = bound[place];
+        char id[16];
+        snprintf(id, sizeof id, "%d", i);
+        if (session && check_random(&random, 50) == 0) {
+            sessions_unbind(&sessions, session);
+            bound[place] = NULL;
+        } else if (session && check_random(&random, 3)) {
+            sessions_count(&sessions, session, session->in_flight && check_random(&random, 2) ? -1 : +1);
+        } else if (sessions.count < MAX) {
+            for (place = 0; bound[place]; place++) continue;
+            REQUIRE((bound[place] = bind(client, 0, id)) != NULL);
+        } else {
+            session_t *old = expected_to_go(client);
+            for (place = 0; old && bound[place] != old; place++) continue;
+            char gone[16] = "";
+            int owner = 0;
+            if (old) memcpy(gone, old->id, old->len), owner = (int)old->client->id;
+            session = bind(client, 0, id);
+            REQUIRE(!session == !old);
+            if (session) bound[place] = session;
+            else refused++;
+            if (*gone) REQUIRE(find(owner, 0, gone) == NULL);
+        }
+    }
+    CHECK(refused > 100 && refused < STEPS / 4);
+    unbind_all();
+    CHECK_INT(sessions.holders.count, 0);
+    sessions.max = 4;
 }
 
 static void test_busy(void) {
@@ -160,15 +279,14 @@ static void test_busy(void) {
 }
 
 static void test_no_memory(void) {
-    unbind_all();
-    sessions_free(&sessions);
-    sessions_init(&sessions, 4, &secret);
     for (long n = 1;; n++) {
+        sessions_free(&sessions);
+        sessions_init(&sessions, 4, &secret);
         fake_sys_fail_allocation(n);
         session_t *session = bind(0, 0, "s");
         fake_sys_fail_allocation(0);
         if (session) {
-            CHECK_INT(n, 4); /* the entry and two indexes */
+            CHECK_INT(n, 5); /* the entry, two indexes and the holders */
             break;
         }
         CHECK(find(0, 0, "s") == NULL);
@@ -180,25 +298,26 @@ static void test_no_memory(void) {
 
 int main(void) {
     fake_sys_begin();
-    configured(&config, "{'pools':[{'id':'p','command':'c'},{'id':'q','command':'c'}]}");
-    for (int i = 0; i < 2; i++) {
-        pool_init(&pools[i], &config.pools[i]);
-        client_init(&clients[i], i, &pools[0], 1024);
-    }
-    for (int i = 0; i < 3; i++) target_init(&targets[i], &pools[i / 2], i + 1);
+    configured(&config, "{'pools':[{'id':'p','command':'c'},{'id':'q','command':'c'},"
+                        "{'id':'r','command':'c','protocol':'jsonrpc'}]}");
+    for (int i = 0; i < 3; i++) pool_init(&pools[i], &config.pools[i]);
+    for (int i = 0; i < CLIENTS; i++) client_init(&clients[i], i, &pools[0], 1024);
+    for (int i = 0; i < 4; i++) target_init(&targets[i], &pools[i < 2 ? 0 : i - 1], i + 1);
     sessions_init(&sessions, 4, &secret);
     test_find();
     test_rename();
+    test_names_taken_ahead();
     test_no_name_left();
+    test_names_not_seen();
     test_learn();
     test_least_recently_used();
+    test_forgetting_is_fair();
+    test_forgetting_at_random();
     test_busy();
     test_no_memory();
     sessions_free(&sessions);
-    for (int i = 0; i < 2; i++) {
-        client_free(&clients[i]);
-        pool_free(&pools[i]);
-    }
+    for (int i = 0; i < CLIENTS; i++) client_free(&clients[i]);
+    for (int i = 0; i < 3; i++) pool_free(&pools[i]);
     config_free(&config);
     fake_sys_end();
     return check_result();

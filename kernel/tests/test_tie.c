@@ -8,7 +8,7 @@ static config_t config;
 static pool_t pool;
 static target_t targets[2];
 static client_t clients[3]; /* 0 is the host */
-static index_t ties;
+static ties_t ties = {.secret = {{1, 2}}};
 
 static tie_t *take(int client, int target) {
     tie_t *tie;
@@ -38,11 +38,40 @@ static void test_counted(void) {
     tie_drop(other);
     tie_drop(NULL);
     CHECK_INT(count(0) + count(1), 0);
-    CHECK_INT(ties.count, 0);
+    CHECK_INT(ties.index.count, 0);
+}
+
+/* How many places beyond its own the furthest tie stands. */
+static size_t furthest(void) {
+    const index_t *index = &ties.index;
+    size_t most = 0;
+    for (size_t at = 0; at <= index->mask; at++) {
+        size_t from_own = (at - index_begin(index, index->places[at].hash)) & index->mask;
+        if (index->places[at].entry && from_own > most) most = from_own;
+    }
+    return most;
+}
+
+/* Clients may come and go until the bus has given them the numbers they want: those whose multiples
+ * of a known factor lie close together, say. */
+static void test_chosen_clients(void) {
+    enum { CHOSEN = 1000 };
+    static client_t chosen[CHOSEN];
+    static tie_t *tied[CHOSEN];
+    int32_t id = 0;
+    for (int i = 0; i < CHOSEN; i++) {
+        do id++;
+        while ((uint32_t)id * 0x9E3779B1u % 2048 > 200);
+        chosen[i].id = id;
+        REQUIRE(tie_take(&ties, &chosen[i], &targets[0], &tied[i]));
+    }
+    CHECK(furthest() < 50);
+    for (int i = 0; i < CHOSEN; i++) tie_drop(tied[i]);
+    CHECK_INT(count(0), 0);
 }
 
 static void test_no_memory(void) {
-    index_free(&ties);
+    ties_free(&ties);
     for (long n = 1; n <= 3; n++) {
         tie_t *tie;
         fake_sys_fail_allocation(n);
@@ -61,8 +90,9 @@ int main(void) {
     for (int i = 0; i < 2; i++) target_init(&targets[i], &pool, i + 1);
     for (int i = 0; i < 3; i++) client_init(&clients[i], i, &pool, 1024);
     test_counted();
+    test_chosen_clients();
     test_no_memory();
-    index_free(&ties);
+    ties_free(&ties);
     for (int i = 0; i < 3; i++) client_free(&clients[i]);
     pool_free(&pool);
     config_free(&config);
