@@ -272,6 +272,54 @@ static void test_restart_that_loses_all(bool scaled) {
     host_close();
 }
 
+/* A worker fails in the midst of a call, and the host's callback about that makes room by getting
+ * rid of that very worker. */
+static bool in_callback_feeds;
+static int calls_in_callback;
+
+static void scale_in_callback(stdio_bus_t *bus, const stdio_bus_worker_event_t *event, void *user) {
+    (void)user;
+    if (strcmp(event->kind, "failed") != 0 || calls_in_callback++) return;
+    if (in_callback_feeds)
+        host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/scale','params':{'pool':'p','instances':1}}\n");
+    else CHECK_INT(stdio_bus_scale_pool(bus, "p", 1), STDIO_BUS_OK);
+}
+
+static void restart(void) {
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+}
+
+static void scale_to_two(void) {
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_OK);
+}
+
+static void ask_for_a_restart(void) {
+    host_feed(0, "{'jsonrpc':'2.0','id':2,'method':'stdio_bus/restart','params':{'pool':'p'}}\n");
+}
+
+static void ingest_for_a_restart(void) {
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':2,'method':'stdio_bus/restart','params':{'pool':'p'}}"), STDIO_BUS_OK);
+}
+
+static void test_calls_in_callbacks(void) {
+    static void (*const calls[])(void) = {restart, scale_to_two, ask_for_a_restart, ingest_for_a_restart};
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(host_open("{'pools':[{'id':'p','command':'no-such-command'},"
+                            "{'id':'q','command':'SELF','args':['work']}]}"),
+                  STDIO_BUS_OK);
+        stdio_bus_set_on_worker_event(host.bus, scale_in_callback);
+        in_callback_feeds = i % 2;
+        calls_in_callback = 0;
+        calls[i / 2]();
+        CHECK(calls_in_callback > 1); /* what the callback ordered failed, too */
+        for (int k = 0; k < 3; k++) host_step();
+        while (host_messages()) HOST_GETS("{'jsonrpc':'2.0','id':#,'result':*");
+        host_ingest("{'id':9,'method':'echo','pool':'q'}");
+        HOST_GETS("{'jsonrpc':'2.0','id':9,'result':*}");
+        host_close();
+    }
+}
+
 static void test_bad_arguments(void) {
     open_pool(1);
     CHECK_INT(stdio_bus_scale_pool(host.bus, "nope", 1), STDIO_BUS_ERR_ENOTFOUND);
@@ -303,6 +351,7 @@ int main(int argc, char **argv) {
     test_scale_with_a_successor_of_a_failed_worker();
     test_restart_that_loses_all(false);
     test_restart_that_loses_all(true);
+    test_calls_in_callbacks();
     test_bad_arguments();
     fake_sys_end();
     return check_result();
