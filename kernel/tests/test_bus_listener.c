@@ -246,6 +246,43 @@ static void test_stop_with_clients(void) {
     close(fd);
 }
 
+/* The host closes clients of its own when it is told that one has gone: with the bus, in a stop or
+ * at once. */
+static int own_client;
+
+static void close_own_client(stdio_bus_t *bus, int client_id, const char *reason, void *user) {
+    (void)client_id, (void)reason, (void)user;
+    CHECK_INT(stdio_bus_client_close(bus, own_client), STDIO_BUS_OK);
+}
+
+static void take_no_notice(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,
+                           void *user) {
+    (void)bus, (void)data, (void)len, (void)lines, (void)count, (void)user;
+}
+
+static void test_end_of_all_clients(void) {
+    stdio_bus_options_t options = {.config_json = host_config(WORK),
+                                   .listener = {.mode = STDIO_BUS_LISTEN_UNIX, .unix_path = path},
+                                   .on_client_disconnect = close_own_client};
+    for (int stopped = 0; stopped < 2; stopped++) {
+        host.bus = stdio_bus_create(&options);
+        REQUIRE(host.bus != NULL);
+        stdio_bus_set_on_batch(host.bus, take_no_notice);
+        CHECK_INT(stdio_bus_start(host.bus), STDIO_BUS_OK);
+        int fd = knock_unix();
+        UNTIL(stdio_bus_client_count(host.bus) == 1);
+        own_client = stdio_bus_client_open(host.bus, NULL); /* the next in the list */
+        CHECK(own_client > 0);
+        if (stopped) {
+            CHECK_INT(stdio_bus_stop(host.bus, 20), STDIO_BUS_OK);
+            UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+            CHECK_INT(stdio_bus_client_close(host.bus, own_client), STDIO_BUS_ERR_ENOTFOUND);
+        }
+        host_destroy();
+        close(fd);
+    }
+}
+
 #define BIG (1024 * 1024) /* more than socket buffers hold */
 
 static size_t moved;
@@ -329,6 +366,7 @@ int main(int argc, char **argv) {
     test_client_that_finishes_sending_over_tcp();
     test_client_that_leaves();
     test_stop_with_clients();
+    test_end_of_all_clients();
     test_stop_with_a_slow_reader();
     test_file_goes_with_the_bus();
     fake_sys_end();
