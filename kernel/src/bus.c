@@ -336,7 +336,8 @@ static void finish(stdio_bus_t *bus, bool outer) {
     if (outer) return;
     flush(bus);
     bus->busy = false;
-    if (bus->collecting.records.len) loop_wake(bus->loop);
+    bool ended = bus->state == STDIO_BUS_STATE_STOPPING && supervisor_stopped(&bus->supervisor);
+    if (bus->collecting.records.len || ended) loop_wake(bus->loop); /* the end of a stop is step's to tell */
 }
 
 static void update_state(stdio_bus_t *bus) {
