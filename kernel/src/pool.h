@@ -23,6 +23,7 @@ typedef struct pool {
     size_t queued;       /* requests in this queue and in those of the targets */
     size_t queued_bytes; /* of their messages */
     char *handshake_result; /* of the first handshake, JSON text; NULL until then */
+    bool rolling;           /* inside the call that starts successors of its workers */
     bool failed;            /* no worker is left that serves or may serve */
     char *failure;          /* why the last one failed for good, one sentence; may be NULL */
     char *failure_stderr;   /* may be NULL */

@@ -130,6 +130,30 @@ static void test_rolling_restart(void) {
     host_close();
 }
 
+/* Workers without a handshake are ready at once: all of them are replaced in one call, whose stack
+ * is as deep for the last as for the first. */
+static const char *frame;
+static int starts, deeper;
+
+static void measure_stack(stdio_bus_t *bus, const stdio_bus_worker_event_t *event, void *user) {
+    (void)bus, (void)user;
+    if (strcmp(event->kind, "started") != 0) return;
+    const char *here = __builtin_frame_address(0);
+    if (starts++) deeper += here != frame;
+    frame = here;
+}
+
+static void test_rolling_restart_of_many(void) {
+    open_pool(8);
+    stdio_bus_set_on_worker_event(host.bus, measure_stack);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    CHECK_INT(starts, 8);
+    CHECK_INT(deeper, 0);
+    UNTIL(all_ready(8));
+    CHECK_INT(worker(0).id, 9);
+    host_close();
+}
+
 static void test_restart_of_a_failed_pool(void) {
     CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','command':'SELF','args':['die'],'protocol':'mcp'}],"
                         "'limits':{'max_restarts':0}}"),
@@ -341,6 +365,7 @@ int main(int argc, char **argv) {
     test_fewer_has_an_end();
     test_stop_hastens_a_slow_end();
     test_rolling_restart();
+    test_rolling_restart_of_many();
     test_restart_of_a_failed_pool();
     test_fewer_keeps_what_serves();
     test_as_many_as_ordered_serve();
