@@ -92,7 +92,7 @@ static int roll(supervisor_t *supervisor, pool_t *pool) {
 int supervisor_restart(supervisor_t *supervisor, pool_t *pool) {
     for (size_t i = 0; i < supervisor->worker_count; i++) {
         worker_t *worker = supervisor->workers[i];
-        if (in_service(worker, pool) && !worker->replaces) worker->outdated = true;
+        if (in_service(worker, pool)) worker->outdated = true; /* also a successor that is starting already */
     }
     return roll(supervisor, pool);
 }

@@ -264,6 +264,23 @@ static void test_scale_while_restarting(int instances) {
     host_close();
 }
 
+/* Restarted again, the pool has no worker that was started before: the successor that was
+ * on its way is replaced as well. */
+static void test_restart_while_restarting(void) {
+    open_fragile(2);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    stdio_bus_pause_worker(host.bus, 3); /* its answer to the handshake is not read yet */
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    CHECK_INT(workers(), 3); /* one successor at a time */
+    stdio_bus_resume_worker(host.bus, 3);
+    UNTIL(all_ready(2) && worker(0).id == 4 && worker(1).id == 5);
+    UNTIL(stdio_bus_step(host.bus, 0) == 0);
+    CHECK(all_ready(2));
+    CHECK(!strstr(host.events, "failed"));
+    check_echo();
+    host_close();
+}
+
 /* The worker to be replaced fails for good while its successor starts: scaled, the pool has as
  * many as ordered, the successor among them. */
 static void test_scale_with_a_successor_of_a_failed_worker(void) {
@@ -373,6 +390,7 @@ int main(int argc, char **argv) {
     test_scale_of_a_pool_that_cannot_start();
     test_restart_revives_a_failed_pool();
     for (int instances = 1; instances <= 3; instances++) test_scale_while_restarting(instances);
+    test_restart_while_restarting();
     test_scale_with_a_successor_of_a_failed_worker();
     test_restart_that_loses_all(false);
     test_restart_that_loses_all(true);
