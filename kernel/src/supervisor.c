@@ -188,7 +188,8 @@ static void become_ready(worker_t *worker) {
 }
 
 void supervisor_handshake_done(worker_t *worker, const char *error) {
-    if (error) snprintf(worker->fault, sizeof worker->fault, "%s", error);
+    /* One that is ending anyway cannot be sent the rest of its handshake, which is not why it ends. */
+    if (error && worker->state == WORKER_STARTING) snprintf(worker->fault, sizeof worker->fault, "%s", error);
     supervisor_happen(worker, error ? EVENT_FAULT : EVENT_READY);
 }
 

@@ -490,6 +490,17 @@ static void test_stop_early(void) {
     host_destroy();
 }
 
+/* A worker whose answer to the handshake comes while it is asked to end ends well. */
+static void test_stop_during_a_handshake(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']," HANDSHAKE "}]}"), STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK); /* its answer is read after its exit */
+    CHECK_INT(stdio_bus_stop(host.bus, 20), STDIO_BUS_OK);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK_STR(host_events(), " stopped:1");
+    CHECK_STR(host.reason, "worker 1 of pool \"p\" exited with status 0");
+    host_destroy();
+}
+
 int main(int argc, char **argv) {
     host_main(argc, argv);
     fake_sys_begin();
@@ -516,6 +527,7 @@ int main(int argc, char **argv) {
     test_stop_terminates();
     test_stop_with_a_queue();
     test_stop_early();
+    test_stop_during_a_handshake();
     fake_sys_end();
     return check_result();
 }
