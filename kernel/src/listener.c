@@ -137,8 +137,11 @@ static size_t most_clients(const listener_t *listener) {
     long most = sysconf(_SC_OPEN_MAX);
     if (most < 0) return SIZE_MAX; /* unlimited */
     most -= LISTENER_SPARE;
-    for (size_t i = 0; i < router->pool_count; i++)
-        most -= LISTENER_SPARE_PER_WORKER * (long)router->pools[i].config->instances;
+    for (size_t i = 0; i < router->pool_count; i++) {
+        const pool_t *pool = &router->pools[i];
+        size_t ordered = (size_t)pool->config->instances;
+        most -= LISTENER_SPARE_PER_WORKER * (long)(pool->processes > ordered ? pool->processes : ordered);
+    }
     return most < 1 ? 1 : (size_t)most;
 }
 

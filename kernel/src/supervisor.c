@@ -373,6 +373,7 @@ worker_t *supervisor_add_worker(supervisor_t *supervisor, pool_t *pool) {
     worker->supervisor = supervisor;
     worker->timer.fn = on_timer;
     supervisor->workers[supervisor->worker_count++] = worker;
+    pool->processes++;
     return worker;
 }
 
@@ -392,6 +393,7 @@ bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, c
 }
 
 void supervisor_free_worker(worker_t *worker) {
+    if (!worker->embedded) worker->target.pool->processes--;
     worker_free(worker);
     sys_free(worker);
 }

@@ -170,6 +170,7 @@ static int greet(worker_t *worker) {
     pool_t *pool = worker->target.pool;
     int32_t id = worker->target.worker_id;
     worker->embedded = true;
+    pool->processes--;
     worker->state = WORKER_STARTING;
     worker->started_at = loop_now(worker->shared->loop);
     pool->failed = false;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -246,6 +247,30 @@ static void test_stop_with_clients(void) {
     close(fd);
 }
 
+/* Clients leave descriptors for the workers that are there, not only for those of the configuration. */
+static void test_clients_beside_a_scaled_pool(void) {
+    struct rlimit before, limit;
+    stdio_bus_stats_t stats;
+    int fds[12];
+    host_listens(STDIO_BUS_LISTEN_UNIX, path);
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','embedded':true}]}"), STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 9), STDIO_BUS_OK);
+    UNTIL(stdio_bus_worker_count(host.bus) == 9);
+    host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/attach','params':{'pool':'q'}}\n"); /* needs none */
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':{'worker':10}}");
+    for (int i = 0; i < 12; i++) fds[i] = knock_unix();
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    limit = before;
+    limit.rlim_cur = 16 + 9 * 6 + 10;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    UNTIL((stdio_bus_get_stats(host.bus, &stats), stats.client_connects == 12));
+    host_step();
+    CHECK_INT(stdio_bus_client_count(host.bus), 10);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    for (int i = 0; i < 12; i++) close(fds[i]);
+    host_close();
+}
+
 /* The host closes clients of its own when it is told that one has gone: with the bus, in a stop or
  * at once. */
 static int own_client;
@@ -366,6 +391,7 @@ int main(int argc, char **argv) {
     test_client_that_finishes_sending_over_tcp();
     test_client_that_leaves();
     test_stop_with_clients();
+    test_clients_beside_a_scaled_pool();
     test_end_of_all_clients();
     test_stop_with_a_slow_reader();
     test_file_goes_with_the_bus();
