@@ -200,11 +200,20 @@ static void begin_dying(worker_t *worker) {
     target_set_ready(&worker->target, false);
 }
 
+/* One that SIGKILL does not reach is taken for gone in the next turn: else it would never be. */
+static void kill_process(worker_t *worker) {
+    worker->unkillable = worker->pid && sys_kill_group(worker->pid, SIGKILL) < 0 && !sys_has_exited(worker->pid);
+    if (worker->unkillable)
+        log_worker(worker, STDIO_BUS_LOG_ERROR,
+                   "process %d cannot be killed, it runs as another user: it is left running, without its pipes",
+                   (int)worker->pid);
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+    if (!worker->watched_child || worker->unkillable) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+}
+
 static void kill_now(worker_t *worker) {
     begin_dying(worker);
-    sys_kill_group(worker->pid, SIGKILL);
-    loop_timer_stop(worker->shared->loop, &worker->timer);
-    if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+    kill_process(worker);
 }
 
 static void fail_startup(worker_t *worker) {
@@ -280,9 +289,12 @@ static void escalate(worker_t *worker) {
         return;
     }
     uint64_t left = until(worker, worker->kill_at);
-    sys_kill_group(worker->pid, left ? SIGTERM : SIGKILL);
-    if (left) supervisor_start_timer(worker, left);
-    else if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+    if (!left) {
+        kill_process(worker);
+        return;
+    }
+    sys_kill_group(worker->pid, SIGTERM);
+    supervisor_start_timer(worker, left);
 }
 
 static void take_stop_exit(worker_t *worker) {

@@ -253,7 +253,8 @@ static void test_clients_beside_a_scaled_pool(void) {
     stdio_bus_stats_t stats;
     int fds[12];
     host_listens(STDIO_BUS_LISTEN_UNIX, path);
-    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','embedded':true}]}"), STDIO_BUS_OK);
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','embedded':true}]}"),
+              STDIO_BUS_OK);
     CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 9), STDIO_BUS_OK);
     UNTIL(stdio_bus_worker_count(host.bus) == 9);
     host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/attach','params':{'pool':'q'}}\n"); /* needs none */
