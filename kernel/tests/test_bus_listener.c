@@ -14,6 +14,7 @@
 
 #include "fake_sys.h"
 #include "host.h"
+#include "listener.h"
 
 #define WORK "{'pools':[{'id':'p','command':'SELF','args':['work']}]}"
 #define SECRET "{'pools':[{'id':'p','command':'SELF','args':['work']}],'token':'secret'}"
@@ -251,7 +252,7 @@ static void test_stop_with_clients(void) {
 static void test_clients_beside_a_scaled_pool(void) {
     struct rlimit before, limit;
     stdio_bus_stats_t stats;
-    int fds[12];
+    int fds[4];
     host_listens(STDIO_BUS_LISTEN_UNIX, path);
     CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','embedded':true}]}"),
               STDIO_BUS_OK);
@@ -259,16 +260,16 @@ static void test_clients_beside_a_scaled_pool(void) {
     UNTIL(stdio_bus_worker_count(host.bus) == 9);
     host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/attach','params':{'pool':'q'}}\n"); /* needs none */
     HOST_GETS("{'jsonrpc':'2.0','id':1,'result':{'worker':10}}");
-    for (int i = 0; i < 12; i++) fds[i] = knock_unix();
+    for (int i = 0; i < 4; i++) fds[i] = knock_unix();
     REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
     limit = before;
-    limit.rlim_cur = 16 + 9 * 6 + 10;
+    limit.rlim_cur = LISTENER_SPARE + 9 * LISTENER_SPARE_PER_WORKER + 2;
     REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    UNTIL((stdio_bus_get_stats(host.bus, &stats), stats.client_connects == 12));
+    UNTIL((stdio_bus_get_stats(host.bus, &stats), stats.client_connects == 4));
     host_step();
-    CHECK_INT(stdio_bus_client_count(host.bus), 10);
+    CHECK_INT(stdio_bus_client_count(host.bus), 2);
     REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
-    for (int i = 0; i < 12; i++) close(fds[i]);
+    for (int i = 0; i < 4; i++) close(fds[i]);
     host_close();
 }
 
