@@ -322,14 +322,22 @@ static void flush(stdio_bus_t *bus) {
     while (listener_flush(&bus->listener));
 }
 
-/* The end of a call that brought messages in.  Inside a callback of step the rest is
- * step's to do: a worker's bytes may be half read there. */
-static void finish(stdio_bus_t *bus) {
-    if (bus->busy) return;
+/* The beginning of a call that brings work in.  What callbacks call in it leaves the sending out
+ * to it, for that frees workers, which are on the stack here.  Whether it is such a call itself. */
+static bool begin(stdio_bus_t *bus) {
+    bool outer = bus->busy;
     bus->busy = true;
+    return outer;
+}
+
+/* Its end.  Inside a callback of step the rest is step's to do: a worker's bytes may be half
+ * read there. */
+static void finish(stdio_bus_t *bus, bool outer) {
+    if (outer) return;
     flush(bus);
     bus->busy = false;
-    if (bus->collecting.records.len) loop_wake(bus->loop);
+    bool ended = bus->state == STDIO_BUS_STATE_STOPPING && supervisor_stopped(&bus->supervisor);
+    if (bus->collecting.records.len || ended) loop_wake(bus->loop); /* the end of a stop is step's to tell */
 }
 
 static void update_state(stdio_bus_t *bus) {
@@ -350,10 +358,9 @@ int stdio_bus_start(stdio_bus_t *bus) {
         return STDIO_BUS_ERR_CONFIG;
     }
     bus->state = STDIO_BUS_STATE_STARTING;
-    bus->busy = true;
+    bool outer = begin(bus);
     supervisor_start(&bus->supervisor);
-    bus->busy = false;
-    finish(bus);
+    finish(bus, outer);
     update_state(bus);
     if (!stdio_bus_all_failed(bus)) return STDIO_BUS_OK;
     listener_close(&bus->listener);
@@ -397,8 +404,9 @@ int stdio_bus_ingest(stdio_bus_t *bus, const char *msg, size_t len) {
     if (!takes_messages(bus)) return STDIO_BUS_ERR_STATE;
     if (!msg || !len || memchr(msg, '\n', len)) return STDIO_BUS_ERR_INVALID;
     if (len > (size_t)bus->config.limits.max_input_buffer) return STDIO_BUS_ERR_BUFFER;
+    bool outer = begin(bus);
     int code = router_client_line(&bus->router, bus->host, msg, len, false);
-    finish(bus);
+    finish(bus, outer);
     return code;
 }
 
@@ -428,6 +436,7 @@ int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len
     if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
     /* In a callback that a line of this very client has caused: behind what it came with. */
     if (client->feeding) return buffer_append(&client->later, data, len) ? STDIO_BUS_OK : STDIO_BUS_ERR_BUFFER;
+    bool outer = begin(bus);
     client->feeding = true;
     take_lines(bus, client, data, len);
     while (client->later.len) {
@@ -437,7 +446,7 @@ int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *data, size_t len
         buffer_free(&more);
     }
     client->feeding = false;
-    finish(bus);
+    finish(bus, outer);
     return STDIO_BUS_OK;
 }
 
@@ -469,10 +478,11 @@ int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
     client_t *client = client_id == STDIO_BUS_HOST_CLIENT ? NULL : find_client(bus, client_id);
     if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
     if (client->feeding) return STDIO_BUS_ERR_STATE; /* in a callback that a line of its own has caused */
+    bool outer = begin(bus);
     router_remove_client(&bus->router, client);
     client_free(client);
     sys_free(client);
-    finish(bus);
+    finish(bus, outer);
     return STDIO_BUS_OK;
 }
 
@@ -497,8 +507,9 @@ int stdio_bus_scale_pool(stdio_bus_t *bus, const char *pool_id, int instances) {
     int code;
     pool_t *pool = running_pool(bus, pool_id, &code);
     if (!pool) return code;
+    bool outer = begin(bus);
     code = scale_pool(bus, pool, instances);
-    finish(bus);
+    finish(bus, outer);
     return code;
 }
 
@@ -506,8 +517,9 @@ int stdio_bus_restart_pool(stdio_bus_t *bus, const char *pool_id) {
     int code;
     pool_t *pool = running_pool(bus, pool_id, &code);
     if (!pool) return code;
+    bool outer = begin(bus);
     code = supervisor_restart(&bus->supervisor, pool);
-    finish(bus);
+    finish(bus, outer);
     return code;
 }
 
@@ -516,8 +528,9 @@ int stdio_bus_register_embedded_worker(stdio_bus_t *bus, int fd_to_worker, int f
     pool_t *pool = running_pool(bus, pool_id, &code);
     if (!pool) return code;
     if (fd_to_worker < 0 || fd_from_worker < 0) return STDIO_BUS_ERR_EINVAL;
+    bool outer = begin(bus);
     code = supervisor_embed(&bus->supervisor, pool, fd_to_worker, fd_from_worker);
-    finish(bus);
+    finish(bus, outer);
     return code;
 }
 
@@ -525,8 +538,9 @@ int stdio_bus_unregister_embedded_worker(stdio_bus_t *bus, int worker_id) {
     worker_t *worker = supervisor_find(&bus->supervisor, worker_id);
     if (!worker) return STDIO_BUS_OK; /* it has gone by itself, or twice */
     if (!worker->embedded) return STDIO_BUS_ERR_EINVAL;
+    bool outer = begin(bus);
     supervisor_unembed(worker);
-    finish(bus);
+    finish(bus, outer);
     return STDIO_BUS_OK;
 }
 

@@ -29,7 +29,7 @@ struct stdio_bus {
     supervisor_t supervisor;
     listener_t listener;
     stdio_bus_state_t state;
-    bool busy; /* inside start or step: callbacks may add work, which is sent out there */
+    bool busy; /* inside step or a call that brings work in: callbacks may add some, which is sent out there */
     client_t *host; /* the first of router.clients */
     int32_t next_client_id;
     delivery_t collecting; /* filled now */

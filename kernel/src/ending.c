@@ -29,6 +29,7 @@ void ending_collect(worker_t *worker, ending_t *ending) {
     *ending = (ending_t){.pid = worker->pid, .exit_code = -1, .stderr_tail = tail_join(&worker->tail)};
     char how[96] = "has disappeared"; /* somebody else has reaped it */
     if (worker->embedded) strcpy(how, "has closed its connection");
+    if (worker->unkillable) strcpy(how, "cannot be killed and is left running");
     int status = worker->embedded ? -1 : worker_end_process(worker);
     if (status >= 0 && WIFEXITED(status)) {
         ending->exit_code = WEXITSTATUS(status);

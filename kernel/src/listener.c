@@ -103,12 +103,19 @@ static void bury(listener_t *listener, connection_t *connection) {
     listener->ops.disconnected(listener->context, id, reason);
 }
 
-void listener_end_all(listener_t *listener) {
-    list_t *link, *next;
-    for (link = list_first(&listener->router->clients); link; link = next) {
-        next = list_next(&listener->router->clients, link);
+static connection_t *first_connection(const listener_t *listener) {
+    const list_t *clients = &listener->router->clients;
+    for (list_t *link = list_first(clients); link; link = list_next(clients, link)) {
         connection_t *connection = connection_of(link);
-        if (!connection) continue;
+        if (connection) return connection;
+    }
+    return NULL;
+}
+
+void listener_end_all(listener_t *listener) {
+    connection_t *connection;
+    /* From the beginning each time: when it is told of an end, the host may close clients of its own. */
+    while ((connection = first_connection(listener))) {
         connection_end(connection, "the bus has ended");
         bury(listener, connection);
     }
@@ -130,8 +137,11 @@ static size_t most_clients(const listener_t *listener) {
     long most = sysconf(_SC_OPEN_MAX);
     if (most < 0) return SIZE_MAX; /* unlimited */
     most -= LISTENER_SPARE;
-    for (size_t i = 0; i < router->pool_count; i++)
-        most -= LISTENER_SPARE_PER_WORKER * (long)router->pools[i].config->instances;
+    for (size_t i = 0; i < router->pool_count; i++) {
+        const pool_t *pool = &router->pools[i];
+        size_t ordered = (size_t)pool->config->instances;
+        most -= LISTENER_SPARE_PER_WORKER * (long)(pool->processes > ordered ? pool->processes : ordered);
+    }
     return most < 1 ? 1 : (size_t)most;
 }
 

@@ -18,11 +18,13 @@ typedef struct pool {
     heap_t ready;        /* targets that take requests, the least loaded first */
     size_t starting;     /* targets that will be ready, or lost */
     size_t in_flight;    /* requests out to all targets */
+    size_t processes;    /* workers that have a process of their own, or may have one */
     uint64_t uses;       /* a clock for round-robin among equals */
     list_t queue;        /* pending_t.place: requests for any worker, oldest first */
     size_t queued;       /* requests in this queue and in those of the targets */
     size_t queued_bytes; /* of their messages */
     char *handshake_result; /* of the first handshake, JSON text; NULL until then */
+    bool rolling;           /* inside the call that starts successors of its workers */
     bool failed;            /* no worker is left that serves or may serve */
     char *failure;          /* why the last one failed for good, one sentence; may be NULL */
     char *failure_stderr;   /* may be NULL */

@@ -188,7 +188,8 @@ static void become_ready(worker_t *worker) {
 }
 
 void supervisor_handshake_done(worker_t *worker, const char *error) {
-    if (error) snprintf(worker->fault, sizeof worker->fault, "%s", error);
+    /* One that is ending anyway cannot be sent the rest of its handshake, which is not why it ends. */
+    if (error && worker->state == WORKER_STARTING) snprintf(worker->fault, sizeof worker->fault, "%s", error);
     supervisor_happen(worker, error ? EVENT_FAULT : EVENT_READY);
 }
 
@@ -199,11 +200,20 @@ static void begin_dying(worker_t *worker) {
     target_set_ready(&worker->target, false);
 }
 
+/* One that SIGKILL does not reach is taken for gone in the next turn: else it would never be. */
+static void kill_process(worker_t *worker) {
+    worker->unkillable = worker->pid && sys_kill_group(worker->pid, SIGKILL) < 0 && !sys_has_exited(worker->pid);
+    if (worker->unkillable)
+        log_worker(worker, STDIO_BUS_LOG_ERROR,
+                   "process %d cannot be killed, it runs as another user: it is left running, without its pipes",
+                   (int)worker->pid);
+    loop_timer_stop(worker->shared->loop, &worker->timer);
+    if (!worker->watched_child || worker->unkillable) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+}
+
 static void kill_now(worker_t *worker) {
     begin_dying(worker);
-    sys_kill_group(worker->pid, SIGKILL);
-    loop_timer_stop(worker->shared->loop, &worker->timer);
-    if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+    kill_process(worker);
 }
 
 static void fail_startup(worker_t *worker) {
@@ -279,9 +289,12 @@ static void escalate(worker_t *worker) {
         return;
     }
     uint64_t left = until(worker, worker->kill_at);
-    sys_kill_group(worker->pid, left ? SIGTERM : SIGKILL);
-    if (left) supervisor_start_timer(worker, left);
-    else if (!worker->watched_child) loop_timer_start(worker->shared->loop, &worker->reap, 0);
+    if (!left) {
+        kill_process(worker);
+        return;
+    }
+    sys_kill_group(worker->pid, SIGTERM);
+    supervisor_start_timer(worker, left);
 }
 
 static void take_stop_exit(worker_t *worker) {
@@ -372,6 +385,7 @@ worker_t *supervisor_add_worker(supervisor_t *supervisor, pool_t *pool) {
     worker->supervisor = supervisor;
     worker->timer.fn = on_timer;
     supervisor->workers[supervisor->worker_count++] = worker;
+    pool->processes++;
     return worker;
 }
 
@@ -391,6 +405,7 @@ bool supervisor_init(supervisor_t *supervisor, loop_t *loop, router_t *router, c
 }
 
 void supervisor_free_worker(worker_t *worker) {
+    if (!worker->embedded) worker->target.pool->processes--;
     worker_free(worker);
     sys_free(worker);
 }

@@ -62,27 +62,37 @@ static worker_t *predecessor_of(const worker_t *worker) {
 
 /* ---- rolling restart ---------------------------------------------------------- */
 
-/* Starts a successor for the next outdated worker, unless one is on its way. */
-static int roll(supervisor_t *supervisor, pool_t *pool) {
+/* The worker to be replaced next; NULL while a successor is on its way. */
+static worker_t *next_outdated(const supervisor_t *supervisor, const pool_t *pool) {
     worker_t *outdated = NULL;
     for (size_t i = supervisor->worker_count; i-- > 0;) {
         worker_t *worker = supervisor->workers[i];
         if (!in_service(worker, pool)) continue;
-        if (worker->replaces) return STDIO_BUS_OK;
+        if (worker->replaces) return NULL;
         if (worker->outdated) outdated = worker;
     }
-    if (!outdated) return STDIO_BUS_OK;
-    worker_t *successor = supervisor_add_worker(supervisor, pool);
-    if (!successor) return STDIO_BUS_ERR_BUFFER;
-    successor->replaces = outdated->target.worker_id;
-    supervisor_happen(successor, EVENT_SPAWN);
-    return STDIO_BUS_OK;
+    return outdated;
+}
+
+/* Starts a successor for the next outdated worker, unless one is on its way.  One without a
+ * handshake is ready at once and calls for the next in here: that is left to the loop, for
+ * the stack may not hold a whole pool. */
+static int roll(supervisor_t *supervisor, pool_t *pool) {
+    worker_t *outdated, *successor;
+    if (pool->rolling) return STDIO_BUS_OK;
+    pool->rolling = true;
+    while ((outdated = next_outdated(supervisor, pool)) && (successor = supervisor_add_worker(supervisor, pool))) {
+        successor->replaces = outdated->target.worker_id;
+        supervisor_happen(successor, EVENT_SPAWN);
+    }
+    pool->rolling = false;
+    return outdated ? STDIO_BUS_ERR_BUFFER : STDIO_BUS_OK;
 }
 
 int supervisor_restart(supervisor_t *supervisor, pool_t *pool) {
     for (size_t i = 0; i < supervisor->worker_count; i++) {
         worker_t *worker = supervisor->workers[i];
-        if (in_service(worker, pool) && !worker->replaces) worker->outdated = true;
+        if (in_service(worker, pool)) worker->outdated = true; /* also a successor that is starting already */
     }
     return roll(supervisor, pool);
 }
@@ -160,6 +170,7 @@ static int greet(worker_t *worker) {
     pool_t *pool = worker->target.pool;
     int32_t id = worker->target.worker_id;
     worker->embedded = true;
+    pool->processes--;
     worker->state = WORKER_STARTING;
     worker->started_at = loop_now(worker->shared->loop);
     pool->failed = false;

@@ -231,7 +231,9 @@ void sys_random(void *data, size_t size) {
 int sys_kill_group(pid_t leader, int signal) {
     siginfo_t info;
     if (leader <= 0 || waitid(P_PID, (id_t)leader, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return -1;
-    return kill(-leader, signal);
+    kill(-leader, signal);
+    /* It may be in another group by now, or run as another user beside children that do not. */
+    return kill(leader, getpgid(leader) == leader ? 0 : signal);
 }
 
 bool sys_has_exited(pid_t pid) {

@@ -60,8 +60,9 @@ uint64_t sys_now_ms(void); /* monotonic */
 /* Bytes that nobody can guess; from the clock where the system has none yet. */
 void sys_random(void *data, size_t size);
 
-/* Nothing unless `leader` is a child of this process (a zombie counts): only then its
- * number is certainly still that of its group. */
+/* Signals the group that `leader` was started in, and itself also when it has left that.  Nothing
+ * unless it is a child of this process (a zombie counts): only then its number is certainly
+ * still that of its group.  0, or -1 when it has not been reached. */
 int sys_kill_group(pid_t leader, int signal);
 /* True when the child has exited (it stays a zombie, so that its pid stays ours), or was
  * reaped by somebody else. */

@@ -86,6 +86,7 @@ void worker_detach(worker_t *worker) {
     line_reader_free(&worker->err_lines);
     line_reader_init(&worker->err_lines, worker->err_lines.max, worker->err_lines.keep);
     worker->pid = 0;
+    worker->unkillable = false;
 }
 
 /* Of many workers only a few have something to write at a time: memory goes from the one to
@@ -208,7 +209,7 @@ static void on_exit(watch_t *watch, unsigned events) {
 /* Where the system reports no exits: asks, from the end of the worker's output on. */
 static void on_reap(loop_timer_t *timer) {
     worker_t *worker = timer->owner;
-    if (!worker->pid || sys_has_exited(worker->pid)) worker->shared->ops.exited(worker);
+    if (!worker->pid || worker->unkillable || sys_has_exited(worker->pid)) worker->shared->ops.exited(worker);
     else loop_timer_start(worker->shared->loop, timer, REAP_POLL_MS);
 }
 
@@ -221,6 +222,6 @@ void worker_drain(worker_t *worker) {
 
 int worker_end_process(worker_t *worker) {
     /* The leader is a zombie until it is reaped, so the group's number is still ours. */
-    sys_kill_group(worker->pid, SIGKILL);
+    if (sys_kill_group(worker->pid, SIGKILL) < 0 && !sys_has_exited(worker->pid)) return -1;
     return sys_reap(worker->pid);
 }

@@ -70,6 +70,7 @@ typedef struct worker {
     /* What only its life is made of. */
     bool embedded;    /* lives inside the host: descriptors and no process */
     bool leaving;     /* retired: freed once it has ended */
+    bool unkillable;  /* SIGKILL is refused, it runs as another user: nobody waits for its exit */
     bool outdated;    /* to be replaced by a rolling restart */
     int32_t replaces; /* the worker that is retired when this one is ready; 0: none */
     pid_t pid;        /* 0: no process */
@@ -99,7 +100,7 @@ bool worker_attach(worker_t *worker, const spawn_child_t *child);
 void worker_detach(worker_t *worker);
 
 /* Kills the process and all of its group.  Its wait status, or negative: somebody else has
- * reaped it. */
+ * reaped it, or it cannot be killed. */
 int worker_end_process(worker_t *worker);
 
 /* Queues one line for its stdin; false over the limit.  Written by worker_flush. */

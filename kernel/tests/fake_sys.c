@@ -29,7 +29,7 @@
 static long live, fail_allocation, fail_call;
 static size_t live_bytes;
 static int descriptors_before;
-static bool no_memory, failed, foreign_peer;
+static bool no_memory, failed, foreign_peer, unkillable;
 static struct {
     const char *call; /* by its name; NULL: none */
     int error;
@@ -71,6 +71,7 @@ void fake_sys_no_memory(bool none) { no_memory = none; }
 bool fake_sys_has_failed(void) { return failed; }
 void fake_sys_move_at_most(size_t bytes) { move_at_most = bytes; }
 void fake_sys_foreign_peer(bool foreign) { foreign_peer = foreign; }
+void fake_sys_unkillable(bool children) { unkillable = children; }
 long fake_sys_live_allocations(void) { return live; }
 size_t fake_sys_live_bytes(void) { return live_bytes; }
 void fake_sys_advance(uint64_t ms) { advanced += ms; }
@@ -248,7 +249,11 @@ void sys_random(void *data, size_t size) {
 int sys_kill_group(pid_t leader, int signal) {
     siginfo_t info;
     if (leader <= 0 || waitid(P_PID, (id_t)leader, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return -1;
-    return kill(-leader, signal); /* to an own child it cannot fail */
+    if (unkillable) {
+        errno = EPERM;
+        return -1;
+    }
+    return kill(-leader, signal); /* to an own child it cannot fail, and none leaves its group */
 }
 
 bool sys_has_exited(pid_t pid) {

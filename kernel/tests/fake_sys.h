@@ -31,6 +31,8 @@ void fake_sys_fail_with(const char *call, int error);
 void fake_sys_move_at_most(size_t bytes);
 /* From now on the user at the other end of a Unix connection is another one. */
 void fake_sys_foreign_peer(bool foreign);
+/* From now on no child can be killed, as if all ran as another user. */
+void fake_sys_unkillable(bool children);
 
 long fake_sys_live_allocations(void);
 size_t fake_sys_live_bytes(void); /* that were asked for, as far as the allocator can tell */

@@ -284,6 +284,21 @@ static void test_poll_descriptor(void) {
     host_destroy();
 }
 
+/* The last request is taken back during a stop, while no worker is there: that is its end. */
+static void test_poll_descriptor_at_the_end(void) {
+    host_open("{'pools':[{'id':'p','embedded':true}]}");
+    int client = stdio_bus_client_open(host.bus, NULL);
+    host_feed(client, "{'id':1,'method':'echo'}\n"); /* waits for a worker */
+    CHECK_INT(stdio_bus_stop(host.bus, 20), STDIO_BUS_OK);
+    CHECK(stdio_bus_step(host.bus, 0) >= 0);
+    CHECK(!readable());
+    CHECK_INT(stdio_bus_client_close(host.bus, client), STDIO_BUS_OK);
+    CHECK(readable());
+    CHECK(stdio_bus_step(host.bus, 0) >= 0);
+    CHECK_INT(stdio_bus_get_state(host.bus), STDIO_BUS_STATE_STOPPED);
+    host_destroy();
+}
+
 /* ---- destroying --------------------------------------------------------------------------- */
 
 /* After any number of steps, whatever is under way: nothing may be left. */
@@ -324,6 +339,7 @@ int main(int argc, char **argv) {
     test_clients();
     test_on_message();
     test_poll_descriptor();
+    test_poll_descriptor_at_the_end();
     test_destroy_at_any_moment();
     fake_sys_end();
     return check_result();

@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "fake_sys.h"
 #include "host.h"
+#include "listener.h"
 
 #define WORK "{'pools':[{'id':'p','command':'SELF','args':['work']}]}"
 #define SECRET "{'pools':[{'id':'p','command':'SELF','args':['work']}],'token':'secret'}"
@@ -269,6 +271,68 @@ static void test_stop_with_clients(void) {
     close(fd);
 }
 
+/* Clients leave descriptors for the workers that are there, not only for those of the configuration. */
+static void test_clients_beside_a_scaled_pool(void) {
+    struct rlimit before, limit;
+    stdio_bus_stats_t stats;
+    int fds[4];
+    host_listens(STDIO_BUS_LISTEN_UNIX, path);
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','embedded':true}]}"),
+              STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 9), STDIO_BUS_OK);
+    UNTIL(stdio_bus_worker_count(host.bus) == 9);
+    host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/attach','params':{'pool':'q'}}\n"); /* needs none */
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':{'worker':10}}");
+    for (int i = 0; i < 4; i++) fds[i] = knock_unix();
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    limit = before;
+    limit.rlim_cur = LISTENER_SPARE + 9 * LISTENER_SPARE_PER_WORKER + 2;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    UNTIL((stdio_bus_get_stats(host.bus, &stats), stats.client_connects == 4));
+    host_step();
+    CHECK_INT(stdio_bus_client_count(host.bus), 2);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    for (int i = 0; i < 4; i++) close(fds[i]);
+    host_close();
+}
+
+/* The host closes clients of its own when it is told that one has gone: with the bus, in a stop or
+ * at once. */
+static int own_client;
+
+static void close_own_client(stdio_bus_t *bus, int client_id, const char *reason, void *user) {
+    (void)client_id, (void)reason, (void)user;
+    CHECK_INT(stdio_bus_client_close(bus, own_client), STDIO_BUS_OK);
+}
+
+static void take_no_notice(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,
+                           void *user) {
+    (void)bus, (void)data, (void)len, (void)lines, (void)count, (void)user;
+}
+
+static void test_end_of_all_clients(void) {
+    stdio_bus_options_t options = {.config_json = host_config(WORK),
+                                   .listener = {.mode = STDIO_BUS_LISTEN_UNIX, .unix_path = path},
+                                   .on_client_disconnect = close_own_client};
+    for (int stopped = 0; stopped < 2; stopped++) {
+        host.bus = stdio_bus_create(&options);
+        REQUIRE(host.bus != NULL);
+        stdio_bus_set_on_batch(host.bus, take_no_notice);
+        CHECK_INT(stdio_bus_start(host.bus), STDIO_BUS_OK);
+        int fd = knock_unix();
+        UNTIL(stdio_bus_client_count(host.bus) == 1);
+        own_client = stdio_bus_client_open(host.bus, NULL); /* the next in the list */
+        CHECK(own_client > 0);
+        if (stopped) {
+            CHECK_INT(stdio_bus_stop(host.bus, 20), STDIO_BUS_OK);
+            UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+            CHECK_INT(stdio_bus_client_close(host.bus, own_client), STDIO_BUS_ERR_ENOTFOUND);
+        }
+        host_destroy();
+        close(fd);
+    }
+}
+
 #define BIG (1024 * 1024) /* more than socket buffers hold */
 
 static size_t moved;
@@ -353,6 +417,8 @@ int main(int argc, char **argv) {
     test_client_that_finishes_sending_over_tcp();
     test_client_that_leaves();
     test_stop_with_clients();
+    test_clients_beside_a_scaled_pool();
+    test_end_of_all_clients();
     test_stop_with_a_slow_reader();
     test_file_goes_with_the_bus();
     fake_sys_end();

@@ -130,6 +130,30 @@ static void test_rolling_restart(void) {
     host_close();
 }
 
+/* Workers without a handshake are ready at once: all of them are replaced in one call, whose stack
+ * is as deep for the last as for the first. */
+static const char *frame;
+static int starts, deeper;
+
+static void measure_stack(stdio_bus_t *bus, const stdio_bus_worker_event_t *event, void *user) {
+    (void)bus, (void)user;
+    if (strcmp(event->kind, "started") != 0) return;
+    const char *here = __builtin_frame_address(0);
+    if (starts++) deeper += here != frame;
+    frame = here;
+}
+
+static void test_rolling_restart_of_many(void) {
+    open_pool(8);
+    stdio_bus_set_on_worker_event(host.bus, measure_stack);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    CHECK_INT(starts, 8);
+    CHECK_INT(deeper, 0);
+    UNTIL(all_ready(8));
+    CHECK_INT(worker(0).id, 9);
+    host_close();
+}
+
 static void test_restart_of_a_failed_pool(void) {
     CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']},{'id':'q','command':'SELF','args':['die'],'protocol':'mcp'}],"
                         "'limits':{'max_restarts':0}}"),
@@ -240,6 +264,23 @@ static void test_scale_while_restarting(int instances) {
     host_close();
 }
 
+/* Restarted again, the pool has no worker that was started before: the successor that was
+ * on its way is replaced as well. */
+static void test_restart_while_restarting(void) {
+    open_fragile(2);
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    stdio_bus_pause_worker(host.bus, 3); /* its answer to the handshake is not read yet */
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+    CHECK_INT(workers(), 3); /* one successor at a time */
+    stdio_bus_resume_worker(host.bus, 3);
+    UNTIL(all_ready(2) && worker(0).id == 4 && worker(1).id == 5);
+    UNTIL(stdio_bus_step(host.bus, 0) == 0);
+    CHECK(all_ready(2));
+    CHECK(!strstr(host.events, "failed"));
+    check_echo();
+    host_close();
+}
+
 /* The worker to be replaced fails for good while its successor starts: scaled, the pool has as
  * many as ordered, the successor among them. */
 static void test_scale_with_a_successor_of_a_failed_worker(void) {
@@ -272,6 +313,54 @@ static void test_restart_that_loses_all(bool scaled) {
     host_close();
 }
 
+/* A worker fails in the midst of a call, and the host's callback about that makes room by getting
+ * rid of that very worker. */
+static bool in_callback_feeds;
+static int calls_in_callback;
+
+static void scale_in_callback(stdio_bus_t *bus, const stdio_bus_worker_event_t *event, void *user) {
+    (void)user;
+    if (strcmp(event->kind, "failed") != 0 || calls_in_callback++) return;
+    if (in_callback_feeds)
+        host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'stdio_bus/scale','params':{'pool':'p','instances':1}}\n");
+    else CHECK_INT(stdio_bus_scale_pool(bus, "p", 1), STDIO_BUS_OK);
+}
+
+static void restart(void) {
+    CHECK_INT(stdio_bus_restart_pool(host.bus, "p"), STDIO_BUS_OK);
+}
+
+static void scale_to_two(void) {
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_OK);
+}
+
+static void ask_for_a_restart(void) {
+    host_feed(0, "{'jsonrpc':'2.0','id':2,'method':'stdio_bus/restart','params':{'pool':'p'}}\n");
+}
+
+static void ingest_for_a_restart(void) {
+    CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':2,'method':'stdio_bus/restart','params':{'pool':'p'}}"), STDIO_BUS_OK);
+}
+
+static void test_calls_in_callbacks(void) {
+    static void (*const calls[])(void) = {restart, scale_to_two, ask_for_a_restart, ingest_for_a_restart};
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(host_open("{'pools':[{'id':'p','command':'no-such-command'},"
+                            "{'id':'q','command':'SELF','args':['work']}]}"),
+                  STDIO_BUS_OK);
+        stdio_bus_set_on_worker_event(host.bus, scale_in_callback);
+        in_callback_feeds = i % 2;
+        calls_in_callback = 0;
+        calls[i / 2]();
+        CHECK(calls_in_callback > 1); /* what the callback ordered failed, too */
+        for (int k = 0; k < 3; k++) host_step();
+        while (host_messages()) HOST_GETS("{'jsonrpc':'2.0','id':#,'result':*");
+        host_ingest("{'id':9,'method':'echo','pool':'q'}");
+        HOST_GETS("{'jsonrpc':'2.0','id':9,'result':*}");
+        host_close();
+    }
+}
+
 static void test_bad_arguments(void) {
     open_pool(1);
     CHECK_INT(stdio_bus_scale_pool(host.bus, "nope", 1), STDIO_BUS_ERR_ENOTFOUND);
@@ -293,6 +382,7 @@ int main(int argc, char **argv) {
     test_fewer_has_an_end();
     test_stop_hastens_a_slow_end();
     test_rolling_restart();
+    test_rolling_restart_of_many();
     test_restart_of_a_failed_pool();
     test_fewer_keeps_what_serves();
     test_as_many_as_ordered_serve();
@@ -300,9 +390,11 @@ int main(int argc, char **argv) {
     test_scale_of_a_pool_that_cannot_start();
     test_restart_revives_a_failed_pool();
     for (int instances = 1; instances <= 3; instances++) test_scale_while_restarting(instances);
+    test_restart_while_restarting();
     test_scale_with_a_successor_of_a_failed_worker();
     test_restart_that_loses_all(false);
     test_restart_that_loses_all(true);
+    test_calls_in_callbacks();
     test_bad_arguments();
     fake_sys_end();
     return check_result();

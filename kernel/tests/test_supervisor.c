@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fake_sys.h"
@@ -476,6 +477,60 @@ static void test_stop_with_a_queue(void) {
     host_destroy();
 }
 
+/* ---- workers that cannot be killed, as they run as another user ------------------------- */
+
+static void end_what_is_left(int pid) {
+    CHECK(!is_gone(pid));
+    kill(pid, SIGKILL);
+    CHECK_INT(waitpid(pid, NULL, 0), pid);
+}
+
+/* A stop has its end all the same; so has the bus, stopped or not. */
+static void test_stop_of_an_unkillable_worker(void) {
+    for (int stopped = 0; stopped < 2; stopped++) {
+        CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']}]}"), STDIO_BUS_OK);
+        int pid = worker(0).pid;
+        host_ingest("{'id':1,'method':'deaf'}");
+        HOST_GETS("{'jsonrpc':'2.0','id':1,'result':*}");
+        host_ingest("{'id':2,'method':'hang'}");
+        fake_sys_unkillable(true);
+        if (stopped) {
+            CHECK_INT(stdio_bus_stop(host.bus, 8), STDIO_BUS_OK);
+            UNTIL(stdio_bus_step(host.bus, 0) == 0);
+            fake_sys_advance(8000);
+            HOST_GETS("{'jsonrpc':'2.0','id':2,'error':{'code':-32085,*}}");
+            UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+            CHECK_STR(host_events(), " started:1 stopped:1");
+            CHECK_STR(host.reason, "worker 1 of pool \"p\" cannot be killed and is left running");
+            CHECK(host_logged("cannot be killed, it runs as another user"));
+        }
+        host_destroy();
+        fake_sys_unkillable(false);
+        end_what_is_left(pid);
+    }
+}
+
+/* One at fault is replaced, and what was under way on it ends. */
+static void test_fault_of_an_unkillable_worker(void) {
+    CHECK_INT(host_open(ONE), STDIO_BUS_OK);
+    int pid = worker(0).pid;
+    host_ingest("{'id':1,'method':'mute'}");
+    fake_sys_unkillable(true);
+    UNTIL(worker(0).state != STDIO_BUS_WORKER_READY);
+    fake_sys_advance(500);
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'error':{'code':-32083,*}}");
+    CHECK_STR(host.reason, "worker 1 of pool \"p\" cannot be killed and is left running: it had closed its stdout");
+    fake_sys_unkillable(false);
+    fake_sys_advance(100);
+    host_ingest("{'id':2,'method':'echo'}");
+    HOST_GETS("{'jsonrpc':'2.0','id':2,'result':*}");
+    CHECK(worker(0).pid != pid);
+    host_ingest("{'id':3,'method':'exit'}"); /* the next end is one like any other */
+    HOST_GETS("{'jsonrpc':'2.0','id':3,'error':{'code':-32083,'message':'worker 1 * exited with status 3',*}}");
+    host_close();
+    end_what_is_left(pid);
+}
+
 /* In every phase: a worker that waits for its next start, one without its handshake. */
 static void test_stop_early(void) {
     CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['die']},"
@@ -495,6 +550,17 @@ static void test_stop_early(void) {
     CHECK_INT(stdio_bus_stop(host.bus, 5), STDIO_BUS_OK);
     CHECK_INT(stdio_bus_get_state(host.bus), STDIO_BUS_STATE_STOPPED);
     CHECK_INT(stdio_bus_start(host.bus), STDIO_BUS_ERR_STATE);
+    host_destroy();
+}
+
+/* A worker whose answer to the handshake comes while it is asked to end ends well. */
+static void test_stop_during_a_handshake(void) {
+    CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']," HANDSHAKE "}]}"), STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK); /* its answer is read after its exit */
+    CHECK_INT(stdio_bus_stop(host.bus, 20), STDIO_BUS_OK);
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    CHECK_STR(host_events(), " stopped:1");
+    CHECK_STR(host.reason, "worker 1 of pool \"p\" exited with status 0");
     host_destroy();
 }
 
@@ -523,7 +589,10 @@ int main(int argc, char **argv) {
     test_stop_sooner();
     test_stop_terminates();
     test_stop_with_a_queue();
+    test_stop_of_an_unkillable_worker();
+    test_fault_of_an_unkillable_worker();
     test_stop_early();
+    test_stop_during_a_handshake();
     fake_sys_end();
     return check_result();
 }

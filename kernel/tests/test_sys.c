@@ -333,6 +333,18 @@ static void test_children(void) {
     CHECK(WIFSIGNALED(status));
 }
 
+/* One that has gone over to another group is killed, and so is what it has left in its own. */
+static void test_child_that_has_left_its_group(void) {
+    for (int left = 0; left < 2; left++) {
+        pid_t pid = fork_group(), other = left ? fork_group() : 0;
+        if (other) REQUIRE(setpgid(other, pid) == 0);
+        REQUIRE(setpgid(pid, getpgid(0)) == 0);
+        REQUIRE(sys_kill_group(pid, SIGKILL) == 0);
+        CHECK(WTERMSIG(sys_reap(pid)) == SIGKILL);
+        if (other) CHECK(WTERMSIG(sys_reap(other)) == SIGKILL);
+    }
+}
+
 static void test_clock(void) {
     uint64_t last = sys_now_ms();
     int backwards = 0;
@@ -364,6 +376,7 @@ int main(void) {
     test_interrupted_write_and_accept();
     test_sigpipe();
     test_children();
+    test_child_that_has_left_its_group();
     test_clock();
     test_random();
     return check_result();
