@@ -51,6 +51,7 @@ static void exchange(int session, int padding) {
 static void test_workers_and_sessions(void) {
     CHECK_INT(host_open("{'pools':[{'id':'p','command':'SELF','args':['work']}]}"), STDIO_BUS_OK);
     UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_RUNNING);
+    for (int i = 0; i < WORKERS; i++) ends[i].fd = -1;
     exchange(0, LONG_TEXT);
     size_t before = fake_sys_live_bytes();
     for (int i = 0; i < WORKERS; i++) {
