@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from typing import Any, Callable
 import pytest
 
 from tests.interpreters import PYTHON
+
+pytestmark = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="a program in C: nothing of the package runs in these tests"
+)
 
 MIB = 1 << 20
 TOKEN = "open sesame"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 import pytest
 
 from tests.interpreters import PYTHON
+
+pytestmark = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="a program in C: nothing of the package runs in these tests"
+)
 
 WORKERS = Path(__file__).parents[1] / "workers"
 
