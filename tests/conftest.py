@@ -155,6 +155,13 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
+def pytest_collection_finish() -> None:
+    """Keep what lives as long as the process out of the collector's way: it stopped callbacks for 400 ms."""
+    if sys.implementation.name == "cpython":
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     result = yield
