@@ -92,8 +92,8 @@ class LimitsConfig(Value):
         backpressure_timeout_sec: Seconds after which an external client that does not read
             is closed, 1..3600.
         max_clients: External clients at a time, 1..65536.
-        max_sessions: Sessions that are remembered; the one idle the longest is forgotten
-            first, 1..10000000.
+        max_sessions: Sessions that are remembered, 1..10000000; beyond them the client that has
+            most forgets the one that it has left idle the longest.
     """
 
     max_input_buffer: int = 10 * 1024 * 1024

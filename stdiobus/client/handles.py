@@ -110,8 +110,8 @@ class SessionHandle:
     """A conversation that stays on one worker; made by ``bus.session()``.
 
     A context manager, in both spellings: after its end calls are refused.  The bus itself
-    forgets a session when its worker ends or when it has been idle the longest of too many
-    (``limits.max_sessions``).
+    forgets a session when its worker ends or when it has been idle the longest of its
+    client's and there are too many (``limits.max_sessions``).
 
     Attributes:
         id: The session id that every call carries.
