@@ -40,6 +40,10 @@ TIME_TO_DIE = 2.0  # seconds that a killed descendant may still be seen
 MARK = f"STDIOBUS_TEST_RUN={os.getpid()}"
 os.environ.update([MARK.split("=")])
 
+# A shell starts what it puts into the background deaf to Ctrl-C, and every descendant would be.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 before_test = pytest.StashKey[dict]()
 
 
