@@ -130,28 +130,39 @@ static void take_signal(host_t *host) {
     if (++host->signals == 1) stdio_bus_stop(host->bus, -1);
 }
 
+/* Nobody is left who could read an answer: what is out is cancelled, so that nothing waits for it. */
+static void leave(host_t *host) {
+    host->left = true;
+    stdio_bus_client_close(host->bus, STDIO_BUS_HOST_CLIENT);
+    stdio_bus_stop(host->bus, -1);
+}
+
+static bool watches_stdout(const host_t *host) {
+    return host->out.len || (host->out.watched && !host->out.broken && !host->listening);
+}
+
 /* One turn: wait, then read, step, write.  False: a second signal, end at once. */
 static bool turn(host_t *host, char *scratch) {
     int wait = write_status(host);
     output_flush(&host->out);
-    bool stopping = stdio_bus_get_state(host->bus) == STDIO_BUS_STATE_STOPPING;
+    if (host->out.broken && !host->left) leave(host);
     int rest = resting(host);
     bool takes = rest == 0;
     struct pollfd fds[] = {
         {.fd = signal_pipe[0], .events = POLLIN},
         {.fd = takes ? stdio_bus_get_poll_fd(host->bus) : -1, .events = POLLIN},
         {.fd = takes && host->stdin_open ? STDIN_FILENO : -1, .events = POLLIN},
-        {.fd = host->out.len ? STDOUT_FILENO : -1, .events = POLLOUT},
+        {.fd = watches_stdout(host) ? STDOUT_FILENO : -1, .events = host->out.len ? POLLOUT : 0},
     };
     if (poll(fds, 4, takes ? wait : shorter(wait, rest)) < 0 && errno != EINTR) return false;
     if (fds[0].revents) take_signal(host);
     if (host->signals > 1) return false;
+    if (fds[3].revents & (POLLERR | POLLHUP) && host->out.watched) output_give_up(&host->out);
     if (fds[2].revents) read_stdin(host, scratch);
     if (fds[1].revents || fds[2].revents) {
         stdio_bus_step(host->bus, 0);
         host->rests_until = now_ms() + LAST_STEP_MS;
     }
-    if (host->out.broken && !stopping) stdio_bus_stop(host->bus, -1);
     return true;
 }
 
@@ -176,7 +187,7 @@ int host_run(host_t *host, char *first, size_t len) {
         log_print(STDIO_BUS_LOG_ERROR, strerror(errno));
         return EXIT_FAILED;
     }
-    output_unblock();
+    output_unblock(&host->out);
     host->stdin_open = !host->listening;
     int started = stdio_bus_start(host->bus);
     bool orderly = started == STDIO_BUS_OK;

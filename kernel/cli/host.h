@@ -22,6 +22,7 @@ typedef struct host {
     bool tagged;
     bool listening; /* clients connect; nobody is the host client */
     bool stdin_open;
+    bool left; /* nobody reads stdout any more */
     int signals;    /* taken: the first one asks to end, a second one at once */
     bool started;   /* some worker has been ready once */
     uint64_t rests_until; /* the bus, while too much waits for the host and a stop runs out; as now_ms */

@@ -4,6 +4,7 @@
  * Joins the rooms of this folder: options, input, host.  The program uses the public header
  * of the kernel only.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -19,7 +20,17 @@ static int check_or_run(host_t *host, const options_t *options, const input_t *i
     return puts("stdio_bus: the configuration is good") < 0 ? EXIT_FAILED : EXIT_OK;
 }
 
+/* A standard descriptor that is closed would be given to something of the bus, and be read or written as
+ * messages: it gets one in its place for which that fails, except that log lines vanish. */
+static bool fill_standard_descriptors(void) {
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd) return false;
+    return true;
+}
+
 int main(int argc, char **argv) {
+    if (!fill_standard_descriptors()) return EXIT_FAILED; /* and nowhere to say why */
     options_t options;
     int status = options_parse(argc, argv, &options);
     if (status != OPTIONS_GO_ON) return status;

@@ -69,11 +69,17 @@ void output_json_string(output_t *out, const char *text) {
 
 /* Pipes and sockets are set non-blocking; what is shared with others (a terminal, a file)
  * stays as it is. */
-void output_unblock(void) {
+void output_unblock(output_t *out) {
     struct stat info;
     if (fstat(STDOUT_FILENO, &info) < 0 || !(S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode))) return;
     int flags = fcntl(STDOUT_FILENO, F_GETFL);
     if (flags >= 0) fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK);
+    out->watched = true;
+}
+
+void output_give_up(output_t *out) {
+    out->broken = true;
+    out->len = 0;
 }
 
 void output_flush(output_t *out) {
@@ -82,8 +88,7 @@ void output_flush(output_t *out) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n < 0) {
-            out->broken = true;
-            out->len = 0;
+            output_give_up(out);
             return;
         }
         out->head += (size_t)n;

@@ -14,7 +14,8 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3, EXIT_NOTHI
 typedef struct output {
     char *data;
     size_t head, len, cap;
-    bool broken; /* nobody reads any more */
+    bool broken;  /* nobody reads any more */
+    bool watched; /* the system tells when the reader goes */
 } output_t;
 
 /* Takes bytes for stdout.  Without memory for them the program ends: a message must not be lost in silence. */
@@ -26,7 +27,9 @@ void output_printf(output_t *out, const char *format, ...) __attribute__((format
 void output_json_string(output_t *out, const char *text);
 
 /* Sees to it that a reader that does not read never stops the program. */
-void output_unblock(void);
+void output_unblock(output_t *out);
+/* The reader has gone: nothing is kept for it any more. */
+void output_give_up(output_t *out);
 /* Writes what stdout takes without blocking. */
 void output_flush(output_t *out);
 /* Writes everything, as long as the reader goes on reading.  True: it has left off, for `other` is readable. */

@@ -193,6 +193,8 @@ STDIO_BUS_API int stdio_bus_feed(stdio_bus_t *bus, int client_id, const char *da
  * messages arrive by batch delivery.  `pool_id` (may be NULL) is the pool of messages
  * that name none.  Returns a client id > 0, or a negative code. */
 STDIO_BUS_API int stdio_bus_client_open(stdio_bus_t *bus, const char *pool_id);
+/* Cancels what the client has out and drops its sessions.  The host client stays, but with it
+ * every further client of the host is closed. */
 STDIO_BUS_API int stdio_bus_client_close(stdio_bus_t *bus, int client_id);
 
 typedef enum {

@@ -231,6 +231,12 @@ static client_t *add_client(stdio_bus_t *bus, pool_t *default_pool) {
     return client;
 }
 
+static void remove_client(stdio_bus_t *bus, client_t *client) {
+    router_remove_client(&bus->router, client);
+    client_free(client);
+    sys_free(client);
+}
+
 static bool assemble(stdio_bus_t *bus) {
     static const router_ops_t router_ops = {to_worker, to_client, write_status, handshake_done, manage, from_attached};
     static const listener_ops_t listener_ops = {next_client_id, on_connected, on_disconnected};
@@ -296,12 +302,7 @@ void stdio_bus_destroy(stdio_bus_t *bus) {
     supervisor_free(&bus->supervisor);
     router_refuse_waiting(&bus->router);
     list_t *link;
-    while ((link = list_first(&bus->router.clients))) {
-        client_t *client = list_entry(link, client_t, link);
-        router_remove_client(&bus->router, client);
-        client_free(client);
-        sys_free(client);
-    }
+    while ((link = list_first(&bus->router.clients))) remove_client(bus, list_entry(link, client_t, link));
     router_free(&bus->router);
     for (size_t i = 0; bus->pools && i < bus->config.pool_count; i++) pool_free(&bus->pools[i]);
     sys_free(bus->pools);
@@ -474,14 +475,34 @@ int stdio_bus_client_open(stdio_bus_t *bus, const char *pool_id) {
     return client ? client->id : STDIO_BUS_ERR_BUFFER;
 }
 
+/* The next client of the host behind `link`, NULL when there is none. */
+static client_t *next_own_client(stdio_bus_t *bus, list_t *link) {
+    list_t *clients = &bus->router.clients;
+    while ((link = list_next(clients, link))) {
+        client_t *client = list_entry(link, client_t, link);
+        if (!client->external) return client;
+    }
+    return NULL;
+}
+
+static bool some_client_is_feeding(stdio_bus_t *bus) {
+    for (client_t *client = bus->host; client; client = next_own_client(bus, &client->link))
+        if (client->feeding) return true;
+    return false;
+}
+
 int stdio_bus_client_close(stdio_bus_t *bus, int client_id) {
-    client_t *client = client_id == STDIO_BUS_HOST_CLIENT ? NULL : find_client(bus, client_id);
+    client_t *client = find_client(bus, client_id);
     if (!client || client->external) return STDIO_BUS_ERR_ENOTFOUND;
-    if (client->feeding) return STDIO_BUS_ERR_STATE; /* in a callback that a line of its own has caused */
+    /* In a callback that a line of its own has caused. */
+    if (client == bus->host ? some_client_is_feeding(bus) : client->feeding) return STDIO_BUS_ERR_STATE;
     bool outer = begin(bus);
-    router_remove_client(&bus->router, client);
-    client_free(client);
-    sys_free(client);
+    if (client == bus->host) {
+        while ((client = next_own_client(bus, &bus->host->link))) remove_client(bus, client);
+        router_empty_client(&bus->router, bus->host);
+    } else {
+        remove_client(bus, client);
+    }
     finish(bus, outer);
     return STDIO_BUS_OK;
 }

@@ -305,7 +305,7 @@ void router_add_client(router_t *router, client_t *client) {
     list_append(&router->clients, &client->link);
 }
 
-void router_remove_client(router_t *router, client_t *client) {
+void router_empty_client(router_t *router, client_t *client) {
     list_t *link, *before;
     /* What waits goes first, or its turn would come when what is out is withdrawn; the newest before
      * the oldest, so that those behind it in its queue need not be called for each. */
@@ -322,5 +322,9 @@ void router_remove_client(router_t *router, client_t *client) {
     router_dispatch_due(router);
     while ((link = list_first(&client->sessions)))
         sessions_unbind(&router->sessions, list_entry(link, session_t, of_client));
+}
+
+void router_remove_client(router_t *router, client_t *client) {
+    router_empty_client(router, client);
     list_remove(&client->link);
 }

@@ -69,7 +69,9 @@ void router_init(router_t *router, const router_ops_t *ops, void *context, const
 void router_free(router_t *router); /* every client has been removed */
 
 void router_add_client(router_t *router, client_t *client);
-/* Ends everything that belongs to the client; the caller then frees it. */
+/* Ends everything that belongs to the client. */
+void router_empty_client(router_t *router, client_t *client);
+/* The same, and takes the client out; the caller then frees it. */
 void router_remove_client(router_t *router, client_t *client);
 
 /* One line from a client.  With `answer`, what is wrong is answered to the client and

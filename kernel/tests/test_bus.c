@@ -148,13 +148,14 @@ static void test_feed_too_long(void) {
  * comes after all that the line came with. */
 static struct {
     char answers[512];
-    int code, closed;
+    int code, closed, host_closed;
 } inner_feed;
 
 static void feed_in_callback(stdio_bus_t *bus, int worker_id, const char *event, void *user) {
     static const char ping[] = "{\"jsonrpc\":\"2.0\",\"id\":\"inner\",\"method\":\"stdio_bus/ping\"}\n";
     (void)event, (void)user;
     if (worker_id != 2) return;
+    inner_feed.host_closed = stdio_bus_client_close(bus, STDIO_BUS_HOST_CLIENT);
     inner_feed.closed = stdio_bus_client_close(bus, 1);
     inner_feed.code = stdio_bus_feed(bus, 1, ping, sizeof ping - 1) + stdio_bus_feed(bus, 0, ping, sizeof ping - 1);
 }
@@ -190,6 +191,7 @@ static void test_feed_in_callback(void) {
         CHECK_INT(stdio_bus_feed(bus, 0, lines + cut, (size_t)(len - cut)), STDIO_BUS_OK);
         for (int i = 0; i < 100 && !strstr(inner_feed.answers, "inner"); i++) stdio_bus_step(bus, 50);
         CHECK_STR(inner_feed.answers, "0:outer 0:after 0:inner ");
+        CHECK_INT(inner_feed.host_closed, STDIO_BUS_ERR_STATE); /* its lines are being taken */
         CHECK_INT(inner_feed.closed, STDIO_BUS_OK);
         CHECK_INT(inner_feed.code, STDIO_BUS_ERR_ENOTFOUND); /* the closed one's, and OK */
         stdio_bus_destroy(bus);
@@ -217,9 +219,25 @@ static void test_clients(void) {
     CHECK_INT(host_message_client, b);
     CHECK_INT(stdio_bus_client_close(host.bus, a), STDIO_BUS_OK);
     CHECK_INT(stdio_bus_client_close(host.bus, a), STDIO_BUS_ERR_ENOTFOUND);
-    CHECK_INT(stdio_bus_client_close(host.bus, STDIO_BUS_HOST_CLIENT), STDIO_BUS_ERR_ENOTFOUND);
     CHECK_INT(stdio_bus_session_count(host.bus), 1);
     CHECK_INT(stdio_bus_pending_count(host.bus), 0);
+    host_close();
+}
+
+/* The host client itself takes all that the host has with it, and stays. */
+static void test_closing_the_host_client(void) {
+    host_open(STRICT);
+    int client = stdio_bus_client_open(host.bus, NULL);
+    host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'hang','sessionId':'s'}\n");
+    host_feed(client, "{'jsonrpc':'2.0','id':1,'method':'hang','sessionId':'s'}\n");
+    UNTIL(stdio_bus_pending_count(host.bus) == 2 && stdio_bus_session_count(host.bus) == 2);
+    CHECK_INT(stdio_bus_client_close(host.bus, STDIO_BUS_HOST_CLIENT), STDIO_BUS_OK);
+    CHECK_INT(stdio_bus_pending_count(host.bus), 0);
+    CHECK_INT(stdio_bus_session_count(host.bus), 0);
+    CHECK_INT(stdio_bus_feed(host.bus, client, "\n", 1), STDIO_BUS_ERR_ENOTFOUND);
+    host_feed(0, "{'jsonrpc':'2.0','id':1,'method':'echo'}\n");
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':*}");
+    CHECK_INT(host_message_client, STDIO_BUS_HOST_CLIENT);
     host_close();
 }
 
@@ -337,6 +355,7 @@ int main(int argc, char **argv) {
     test_feed_too_long();
     test_feed_in_callback();
     test_clients();
+    test_closing_the_host_client();
     test_on_message();
     test_poll_descriptor();
     test_poll_descriptor_at_the_end();

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -343,11 +344,16 @@ def pools(compiled_echo_worker):
     ]
 
 
-def run_host(program, backend_name, pools, *arguments):
-    """Runs a program to its end; gives what it printed."""
+def end_of_host(program, backend_name, pools, *arguments):
+    """Runs a program to its end."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROLOGUE + program]
     command += [backend_name, json.dumps([asdict(each) for each in pools]), *arguments]
-    host = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def run_host(program, backend_name, pools, *arguments):
+    """Runs a program to its end, which is to be a good one; gives what it printed."""
+    host = end_of_host(program, backend_name, pools, *arguments)
     # That a callback took long tells of the machine, not of us; conftest.py guards that better.
     said = [line for line in host.stderr.splitlines() if not re.match("Executing <.* took ", line)]
     assert (said, host.returncode) == ([], 0)
@@ -418,3 +424,16 @@ def test_ctrl_c_ends_a_host_quietly(kind, phase, backend_name):
             if attempt == 2 or b"Exception ignored in" not in (expired.stderr or b""):
                 raise
     assert said == "interrupted\n"
+
+
+# ---- a host that is killed -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("backend_name", ["native", "subprocess"])
+def test_killed_host_leaves_nothing_though_requests_are_out(backend_name, number):
+    """At once: nobody is left who waits for the answer. The guard gives what is left 2 s."""
+    script = f"read line; kill -{int(number)} $HOST; while read line; do :; done"
+    worker = PoolConfig(id="p", command="sh", args=["-c", script], protocol="jsonrpc")
+    host = end_of_host(INTERRUPTED["async"] + CATCH, backend_name, [worker], "request")
+    assert (host.returncode, host.stdout) == (-number, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -324,6 +325,59 @@ def test_end_of_stdin_while_the_program_stops_changes_nothing(program):
     assert bus.end() == 0
     assert time.monotonic() - started < 4
     assert sum(os.times()[2:4]) - used < 0.5  # it has waited, not spun
+
+
+CANCELLED = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message["method"] == "initialize":
+        result = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "n"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+    elif message["method"] in ("tools/call", "notifications/cancelled"):
+        print("at", message["method"], file=sys.stderr, flush=True)
+print("at the end", file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.parametrize("pipes", [["stdin", "stdout"], ["stdout"]])
+@pytest.mark.parametrize("options", [[], ["--tagged"]])
+def test_host_that_has_gone_has_its_requests_cancelled(program, pipes, options):
+    bus = program(python(CANCELLED, protocol="mcp"), *options, "--log-level", "debug")
+    tags = [b""]
+    if options:  # the host's further clients go with it
+        bus.send(0, {"jsonrpc": "2.0", "id": 1, "method": "stdio_bus/open", "params": {"pool": "p"}})
+        opened = next(m for _, _, m in iter(bus.receive, None) if m.get("id") == 1)
+        tags = [b"0 ", b"%d " % opened["result"]["client"]]
+    call = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "t"}}).encode()
+    bus.process.stdin.write(b"".join(tag + call + b"\n" for tag in tags))
+    bus.process.stdin.flush()
+    for _ in tags:
+        next(line for line in bus.process.stderr if b"at tools/call" in line)
+    started = time.monotonic()
+    for pipe in pipes:
+        getattr(bus.process, pipe).close()
+    assert bus.process.wait(10) == 0
+    assert time.monotonic() - started < 2
+    said = bus.process.stderr.read()
+    assert (said.count(b"at notifications/cancelled"), said.count(b"at the end")) == (len(tags), 1)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_closed_descriptor_is_as_one_that_has_ended(root, tmp_path, closed):
+    config = tmp_path / "bus.json"
+    config.write_text(json.dumps(echo()))
+    command = [root / "kernel" / "dist" / "stdio_bus", "--config", config]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(shell, **pipes, bufsize=0) as process:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request(1, 1)).encode() + b"\n")
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+        assert process.stdout.read() == b""
 
 
 FLOOD = """
