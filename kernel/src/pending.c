@@ -102,6 +102,11 @@ pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *clie
     return p;
 }
 
+void pending_pass_host_id(pendings_t *pendings, pending_t *pending) {
+    pending->host_id = true;
+    pendings->host_ids++;
+}
+
 static void leave_index(pendings_t *pendings, pending_t *pending) {
     if (pending->indexed) index_remove(&pendings->by_client_id, pending->hash, pending);
     pending->indexed = false;
@@ -109,6 +114,7 @@ static void leave_index(pendings_t *pendings, pending_t *pending) {
 
 void pending_abandon(pendings_t *pendings, pending_t *pending) {
     if (!pending->host_id) leave_index(pendings, pending);
+    else if (pending->sent) pending->target->host_given_up++;
     leave_client(pending);
     pending->client = NULL;
     pending->abandoned = true;
@@ -125,7 +131,9 @@ void pending_release(pendings_t *pendings, pending_t *pending) {
     sys_free(pending->message);
     uint64_t generation = (pending->id - 1) / PENDING_MAX + 1;
     uint64_t id = generation * PENDING_MAX + slot_of(pending->id) + 1;
-    if (id >= (uint64_t)1 << 53) id = slot_of(pending->id) + 1;
+    if (id >= (uint64_t)1 << 52) id = slot_of(pending->id) + 1;
+    if (pending->host_id && pending->sent) pending->target->host_given_up--;
+    if (pending->host_id) pendings->host_ids--;
     *pending = (pending_t){.id = id, .next_free = pendings->free};
     pendings->free = pending;
 }

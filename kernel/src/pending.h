@@ -58,10 +58,11 @@ typedef struct pendings {
     index_secret_t secret; /* set by the user */
     index_t by_client_id;
     size_t calls; /* of kind PENDING_CALL, not abandoned */
+    size_t host_ids; /* that workers see the host's own id of, abandoned or not */
     uint64_t sequence;
 } pendings_t;
 
-/* At most this many at once, so that ids stay below 2^53 (what every JSON parser keeps). */
+/* At most this many at once; ids stay below 2^52. */
 #define PENDING_MAX (1u << 20)
 
 typedef struct pending_texts {
@@ -80,6 +81,8 @@ void pendings_free(pendings_t *pendings); /* all entries must have been released
  * is a call.  NULL: no memory, PENDING_MAX reached, or the client has as many as it leaves to all
  * others. */
 pending_t *pending_new(pendings_t *pendings, pending_kind_t kind, client_t *client, const pending_texts_t *texts);
+/* The worker sees the call under the host's own id. */
+void pending_pass_host_id(pendings_t *pendings, pending_t *pending);
 /* Takes it out of every list and index; the id is never used again. */
 void pending_release(pendings_t *pendings, pending_t *pending);
 /* The client has been answered; only the worker's late answer is still due.  A call that

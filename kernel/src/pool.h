@@ -52,6 +52,7 @@ typedef struct target {
                         * out in front; but for the host */
     size_t calls;      /* requests that are out, but for those given up */
     size_t host_calls; /* of those, the host's */
+    size_t host_given_up; /* requests that are out under an id of the host, which has given them up */
     size_t host_asks;  /* of `asks`, those that wait for the host */
     size_t makers;     /* of `calls`, those that make sessions */
     bool full;         /* its process reads too little: others come first */

@@ -8,48 +8,26 @@
 #include "stdio_bus.h"
 #include "sys.h"
 
-#define EXACT_MAX (((int64_t)1 << 53) - 1) /* of the integers that every JSON library keeps */
+/* Of the host's ids that workers see, those given up included. */
+#define HOST_IDS_MAX 65536
 
 /* Whether a worker that decodes and encodes the id writes the same bytes: anything else
  * than an integer or a plain string may come back in another spelling. */
 static bool keeps_spelling(json_span_t id) {
     int64_t number;
     if (!json_is_string(id))
-        return json_integer(id, &number) && number <= EXACT_MAX && number >= -EXACT_MAX && (number || id.len == 1);
+        return json_integer(id, &number) && number < WIRE_IDS_FROM && number > -WIRE_IDS_FROM && (number || id.len == 1);
     for (size_t i = 1; i + 1 < id.len; i++)
         if (id.text[i] < ' ' || id.text[i] > '~' || memchr("\\/<>&", id.text[i], 5)) return false;
     return true;
 }
 
-/* Whether the worker sees the host's own id: not while an answer to an earlier use of it
- * may come, nor while the bus has given the same number to another client's request. */
+/* Whether the worker sees the host's own id: not while an answer to an earlier use of it may
+ * come, nor where so many are remembered for that; nor if it could be one of the bus. */
 static bool passes_host_id(const inbound_t *in) {
-    if (!in->pool->config->profile->host_ids || in->client->id != STDIO_BUS_HOST_CLIENT || !keeps_spelling(in->id))
-        return false;
-    if (pending_abandoned(&in->router->pendings, NULL, in->id.text, in->id.len)) return false; /* still due */
-    int64_t number;
-    const pending_t *other = json_integer(in->id, &number) ? pending_of_id(&in->router->pendings, number) : NULL;
-    return !other || other->host_id || !(other->kind == PENDING_CALL || other->kind == PENDING_HANDSHAKE);
-}
-
-/* Whether a worker may know another call than this one by the id that the bus has given it: the
- * host's own ids pass unchanged, and one it has given up may still be answered. */
-static bool is_ambiguous(const router_t *router, const pending_t *call) {
-    char text[ID_TEXT_SIZE];
-    size_t len = router_id_text(call->id, text);
-    const client_t *host = list_entry(list_first(&router->clients), client_t, link);
-    const pending_t *other = pending_of_client(&router->pendings, host, text, len);
-    return (other && other != call) || pending_abandoned(&router->pendings, NULL, text, len);
-}
-
-static pending_t *new_call(inbound_t *in, const pending_texts_t *texts) {
-    router_t *router = in->router;
-    pending_t *call = pending_new(&router->pendings, PENDING_CALL, in->client, texts);
-    while (call && in->pool->config->profile->host_ids && is_ambiguous(router, call)) {
-        pending_release(&router->pendings, call); /* the next one has another id */
-        call = pending_new(&router->pendings, PENDING_CALL, in->client, texts);
-    }
-    return call;
+    const pendings_t *pendings = &in->router->pendings;
+    return in->pool->config->profile->host_ids && in->client->id == STDIO_BUS_HOST_CLIENT && keeps_spelling(in->id) &&
+           pendings->host_ids < HOST_IDS_MAX && !pending_abandoned(pendings, NULL, in->id.text, in->id.len);
 }
 
 /* The routing fields as the client wrote them, for the answer.  NULL: refused. */
@@ -127,7 +105,7 @@ static pending_t *enter(inbound_t *in) {
         texts.id_len = in->id.len;
         if (profile->put_back && !(put_back = copy_routing_fields(in, &texts.put_back_len))) return NULL;
         texts.put_back = put_back;
-        p = new_call(in, &texts);
+        p = pending_new(&router->pendings, PENDING_CALL, in->client, &texts);
         sys_free(put_back);
     } else {
         p = pending_new(&router->pendings, PENDING_NOTE, in->client, &texts);
@@ -137,7 +115,7 @@ static pending_t *enter(inbound_t *in) {
         return NULL;
     }
     p->pool = in->pool;
-    p->host_id = in->id.text && passes_host_id(in);
+    if (in->id.text && passes_host_id(in)) pending_pass_host_id(&router->pendings, p);
     p->makes_session = in->id.text && makes_session(in);
     p->prompt = in->id.text && inbound_has(in, profile->session_field) && inbound_is_method(in, profile->prompt_method);
     return p;
@@ -154,7 +132,7 @@ static void compose(const inbound_t *in, const pending_t *p, const session_t *se
     const profile_t *profile = in->pool->config->profile;
     message_t message;
     message_init(&message, in->scan, in->len);
-    size_t id_len = router_id_text(p->id, out->id_text);
+    size_t id_len = router_id_text(router_wire_id(p), out->id_text);
     router_name_session(&message, profile, session);
     if (profile->clean) message_remove(&message, ROUTING_FIELDS, ROUTING_FIELD_COUNT);
     if (p->kind == PENDING_CALL && !p->host_id) message_replace(&message, FIELD_ID, out->id_text, id_len);

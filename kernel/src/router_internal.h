@@ -84,6 +84,12 @@ void router_worker_damaged(router_t *router, target_t *target, const scan_t *sca
 bool router_is_control(json_span_t method);
 
 /* The decimal form of a bus id. */
+/* Where workers see ids of the host, the bus's own are these and more, up to 2^53 (what every JSON
+ * library keeps): no id of the host that passes is one of them, also when it is answered late. */
+#define WIRE_IDS_FROM ((int64_t)1 << 52)
+static inline uint64_t router_wire_id(const pending_t *p) {
+    return p->id + (p->pool->config->profile->host_ids ? (uint64_t)WIRE_IDS_FROM : 0);
+}
 #define ID_TEXT_SIZE 24
 size_t router_id_text(uint64_t id, char out[ID_TEXT_SIZE]);
 

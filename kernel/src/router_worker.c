@@ -26,15 +26,15 @@ static void deliver(router_t *router, client_t *client, const target_t *target, 
 }
 
 pending_t *router_find_answered(const router_t *router, const target_t *target, json_span_t id) {
+    bool host_ids = target->pool->config->profile->host_ids;
     pending_t *call = NULL;
     int64_t number;
-    if (target->pool->config->profile->host_ids)
-        call = pending_of_client(&router->pendings, host_of(router), id.text, id.len);
+    if (host_ids) call = pending_of_client(&router->pendings, host_of(router), id.text, id.len);
     if (call && (!call->host_id || call->target != target)) call = NULL;
-    if (!call && target->pool->config->profile->host_ids)
-        call = pending_abandoned(&router->pendings, target, id.text, id.len);
-    if (!call && json_integer(id, &number)) {
-        call = pending_of_id(&router->pendings, number);
+    if (!call && host_ids) call = pending_abandoned(&router->pendings, target, id.text, id.len);
+    int64_t from = host_ids ? WIRE_IDS_FROM : 0;
+    if (!call && json_integer(id, &number) && number > from) {
+        call = pending_of_id(&router->pendings, number - from);
         if (call && call->host_id) call = NULL;
     }
     bool fits = call && (call->kind == PENDING_CALL || call->kind == PENDING_HANDSHAKE) && call->sent &&
@@ -176,7 +176,7 @@ static client_t *asked_client(const router_t *router, const target_t *target, co
     if (owner) return owner;
     if (names_session(target, scan) && !target->makers) return NULL;
     if (!target->in_flight) return NULL;
-    if (target->host_calls == target->in_flight) return host_of(router);
+    if (target->host_calls + target->host_given_up == target->in_flight) return host_of(router);
     list_t *first = list_first(&target->ties); /* before those without requests out */
     const tie_t *tie = first ? list_entry(first, tie_t, on_target) : NULL;
     return tie && tie->calls == target->in_flight ? tie->client : NULL;
@@ -382,19 +382,19 @@ bool router_begin_handshake(router_t *router, target_t *target) {
     buffer_consume(b, b->len);
     bool ok = handshake && buffer_json_string(b, config->method, strlen(config->method));
     if (ok) {
+        handshake->pool = target->pool;
+        handshake->target = target;
+        handshake->sent = true;
         char id[ID_TEXT_SIZE];
         piece_t pieces[] = {
             {"{\"jsonrpc\":\"2.0\",\"id\":", 22},
-            {id, router_id_text(handshake->id, id)},
+            {id, router_id_text(router_wire_id(handshake), id)},
             {",\"method\":", 10},
             {buffer_bytes(b), b->len},
             {",\"params\":", config->params ? 10 : 0},
             {config->params, config->params ? strlen(config->params) : 0},
             {"}", 1},
         };
-        handshake->pool = target->pool;
-        handshake->target = target;
-        handshake->sent = true;
         list_append(&target->asks, &handshake->place);
         ok = router_to_worker(router, target, pieces, 7);
     }
