@@ -237,8 +237,8 @@ STDIO_BUS_API int stdio_bus_set_on_worker_event(stdio_bus_t *bus, stdio_bus_on_w
 
 /* Stops and resumes reading from one worker (backpressure).  Whatever is sent to the worker
  * resumes it too, so that a slow reader of one answer never holds back another request; for
- * the same reason a worker with more than one request out is not paused (EAGAIN).
- * Idempotent. */
+ * the same reason a worker with more than one request out is not paused (EAGAIN), nor one
+ * that is not ready.  A stop resumes all.  Idempotent. */
 STDIO_BUS_API int stdio_bus_pause_worker(stdio_bus_t *bus, int worker_id);
 STDIO_BUS_API int stdio_bus_resume_worker(stdio_bus_t *bus, int worker_id);
 

@@ -57,13 +57,22 @@ static void to_client(void *context, client_t *client, int32_t worker_id, const 
     for (size_t i = 0; i < count; i++) len += pieces[i].len;
     stdio_bus_line_t record = {.length = (uint32_t)len, .worker_id = worker_id, .client_id = client->id};
     if (!buffer_reserve(&d->text, len + 1) || !buffer_append(&d->records, &record, sizeof record)) {
-        report_error(bus, STDIO_BUS_ERR_BUFFER, "a message for the host was lost: no memory");
+        bus->lost++; /* told later: a callback could end what is being worked on here */
         return;
     }
     message_append_line(&d->text, pieces, count); /* there is room */
 }
 
+static void report_losses(stdio_bus_t *bus) {
+    char message[80];
+    if (!bus->lost) return;
+    snprintf(message, sizeof message, "%zu messages for the host were lost: no memory", bus->lost);
+    bus->lost = 0;
+    report_error(bus, STDIO_BUS_ERR_BUFFER, message);
+}
+
 static void deliver(stdio_bus_t *bus) {
+    report_losses(bus);
     if (!bus->collecting.records.len) return;
     delivery_t full = bus->collecting;
     bus->collecting = bus->delivering;
@@ -106,9 +115,9 @@ static bool to_attached(stdio_bus_t *bus, worker_t *worker, const piece_t *piece
 }
 
 /* While more than one request is out to the worker, the others must not wait for the one
- * whose answer is too much for its reader. */
+ * whose answer is too much for its reader; nor its start for an answer that is not read. */
 static int pause_worker(worker_t *worker) {
-    if (worker->target.in_flight > 1) return STDIO_BUS_ERR_EAGAIN;
+    if (worker->target.in_flight > 1 || worker->state != WORKER_READY) return STDIO_BUS_ERR_EAGAIN;
     worker_pause(worker, true);
     return STDIO_BUS_OK;
 }
@@ -328,6 +337,7 @@ static void flush(stdio_bus_t *bus) {
 static bool begin(stdio_bus_t *bus) {
     bool outer = bus->busy;
     bus->busy = true;
+    if (!outer) loop_update_now(bus->loop);
     return outer;
 }
 
@@ -338,7 +348,7 @@ static void finish(stdio_bus_t *bus, bool outer) {
     flush(bus);
     bus->busy = false;
     bool ended = bus->state == STDIO_BUS_STATE_STOPPING && supervisor_stopped(&bus->supervisor);
-    if (bus->collecting.records.len || ended) loop_wake(bus->loop); /* the end of a stop is step's to tell */
+    if (bus->collecting.records.len || bus->lost || ended) loop_wake(bus->loop); /* the end of a stop is step's to tell */
 }
 
 static void update_state(stdio_bus_t *bus) {
@@ -393,6 +403,7 @@ int stdio_bus_stop(stdio_bus_t *bus, int timeout_sec) {
     if (bus->state == STDIO_BUS_STATE_STOPPED) return STDIO_BUS_OK;
     uint64_t seconds = timeout_sec < 0 ? (uint64_t)bus->config.limits.drain_timeout_sec : (uint64_t)timeout_sec;
     bus->state = STDIO_BUS_STATE_STOPPING;
+    loop_update_now(bus->loop);
     listener_close(&bus->listener);
     supervisor_stop(&bus->supervisor, seconds * 1000);
     loop_wake(bus->loop);

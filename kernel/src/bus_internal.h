@@ -32,6 +32,7 @@ struct stdio_bus {
     bool busy; /* inside step or a call that brings work in: callbacks may add some, which is sent out there */
     client_t *host; /* the first of router.clients */
     int32_t next_client_id;
+    size_t lost;           /* messages for the host, since that was told last */
     delivery_t collecting; /* filled now */
     delivery_t delivering; /* in the host's hands; callbacks may cause further lines */
 };

@@ -21,7 +21,7 @@ typedef struct client {
     pool_t *default_pool; /* for messages that name none */
     list_t pending;       /* pending_t.of_client: in both directions */
     size_t pending_count;
-    list_t waiting;       /* pending_t.waiting: those of a session that wait for a worker */
+    list_t waiting;       /* pending_t.waiting: those that wait for a worker */
     list_t sessions;      /* session_t.of_client */
     list_t idle;          /* session_t.idle: those with nothing in flight, the least recently used first */
     size_t session_count;

@@ -156,7 +156,8 @@ static const char *too_many(const listener_t *listener) {
 
 /* False: it is turned away. */
 static bool admit(listener_t *listener, int fd) {
-    connection_t *connection = sys_malloc(sizeof *connection);
+    bool room = loop_reserve_timers(listener->shared.loop, LOOP_CLIENT_TIMERS, listener->count + 1);
+    connection_t *connection = room ? sys_malloc(sizeof *connection) : NULL;
     int32_t id = listener->ops.next_client_id(listener->context);
     bool opened = connection && connection_open(connection, &listener->shared, fd, id, &listener->router->pools[0],
                                                 !listener->token);

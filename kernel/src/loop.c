@@ -12,6 +12,7 @@
 struct loop {
     poller_t *poller;
     heap_t timers;
+    size_t reserved[LOOP_TIMERS_COUNT];
     uint64_t now;
     uint64_t armed; /* the due time the poller's timer is set to */
     bool awake;     /* loop_wake has set it to fire at once */
@@ -46,6 +47,10 @@ int loop_fd(const loop_t *loop) {
 
 uint64_t loop_now(const loop_t *loop) {
     return loop->now;
+}
+
+void loop_update_now(loop_t *loop) {
+    loop->now = sys_now_ms();
 }
 
 /* Events of this run that nobody waits for any more are not delivered. */
@@ -83,12 +88,16 @@ static void arm(loop_t *loop) {
     else poller_set_timer(loop->poller, due > loop->now ? (int64_t)(due - loop->now) : 0);
 }
 
-bool loop_reserve_timers(loop_t *loop, size_t count) {
-    return heap_reserve(&loop->timers, count);
+bool loop_reserve_timers(loop_t *loop, loop_timers_t kind, size_t count) {
+    size_t all = count;
+    for (int other = 0; other < LOOP_TIMERS_COUNT; other++) all += other == (int)kind ? 0 : loop->reserved[other];
+    if (!heap_reserve(&loop->timers, all)) return false;
+    loop->reserved[kind] = count;
+    return true;
 }
 
 bool loop_timer_start(loop_t *loop, loop_timer_t *timer, uint64_t delay_ms) {
-    loop->now = sys_now_ms();
+    loop_update_now(loop);
     timer->node.key = loop->now + delay_ms;
     if (!heap_put(&loop->timers, &timer->node)) return false;
     arm(loop);
@@ -124,7 +133,7 @@ static int run_timers(loop_t *loop) {
 int loop_run(loop_t *loop, int timeout_ms) {
     int count = poller_wait(loop->poller, loop->events, EVENTS_PER_RUN, loop->awake ? 0 : timeout_ms);
     if (count < 0) return -1;
-    loop->now = sys_now_ms();
+    loop_update_now(loop);
     loop->count = count;
     int handled = 0;
     for (loop->at = 0; loop->at < loop->count;) {

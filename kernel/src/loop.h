@@ -34,7 +34,8 @@ typedef struct loop_timer {
 loop_t *loop_open(void); /* NULL with errno */
 void loop_close(loop_t *loop);
 int loop_fd(const loop_t *loop);
-uint64_t loop_now(const loop_t *loop); /* as of the last wait, in milliseconds */
+uint64_t loop_now(const loop_t *loop); /* as of the last wait or update, in milliseconds */
+void loop_update_now(loop_t *loop);    /* for calls from outside: the last wait may be long ago */
 
 /* Sets what `watch->fd` is watched for; 0 ends it, and must come before close(fd). */
 int loop_watch(loop_t *loop, watch_t *watch, unsigned events);
@@ -42,8 +43,9 @@ int loop_watch(loop_t *loop, watch_t *watch, unsigned events);
 bool loop_watch_child(loop_t *loop, watch_t *watch);
 void loop_unwatch_child(loop_t *loop, watch_t *watch);
 
-/* Makes room for so many timers in all: starting one of them cannot fail then. */
-bool loop_reserve_timers(loop_t *loop, size_t count);
+/* Makes room for so many timers of one kind in all: starting one of them cannot fail then. */
+typedef enum loop_timers { LOOP_WORKER_TIMERS, LOOP_CLIENT_TIMERS, LOOP_TIMERS_COUNT } loop_timers_t;
+bool loop_reserve_timers(loop_t *loop, loop_timers_t kind, size_t count);
 /* (Re)starts a timer.  False: no memory. */
 bool loop_timer_start(loop_t *loop, loop_timer_t *timer, uint64_t delay_ms);
 void loop_timer_stop(loop_t *loop, loop_timer_t *timer); /* fine when not running */

@@ -240,7 +240,7 @@ static void wait_again(pending_t *p, char *message, target_t *bound) {
     pool->queued++;
     pool->queued_bytes += p->message_len;
     insert_by_sequence(bound ? &bound->queue : &pool->queue, p);
-    if (p->session_len && p->client) list_append(&p->client->waiting, &p->waiting);
+    if (p->client) list_append(&p->client->waiting, &p->waiting);
 }
 
 /* Sends a waiting message, or fails it; it goes on waiting if the worker's input is full.  It was

@@ -139,7 +139,7 @@ static bool obey(inbound_t *in, const struct order *order) {
                              order->order == ROUTER_OPEN ? "the host does not receive for further clients (on_batch)"
                                                          : "a line of this client is being read");
     case STDIO_BUS_ERR_EAGAIN:
-        return router_refuse(in, RPC_OVERLOADED, NULL, "other requests are out to worker %" PRId64, number);
+        return router_refuse(in, RPC_OVERLOADED, NULL, "worker %" PRId64 " is not ready, or other requests are out to it", number);
     case STDIO_BUS_ERR_BUFFER: return router_refuse_memory(in);
     default: break;
     }

@@ -167,7 +167,7 @@ static bool enqueue(inbound_t *in, pending_t *p, target_t *bound) {
     pool->queued_bytes += len;
     p->target = bound;
     list_append(bound ? &bound->queue : &pool->queue, &p->place);
-    if (p->session_len) list_append(&in->client->waiting, &p->waiting);
+    list_append(&in->client->waiting, &p->waiting);
     return true;
 }
 
@@ -198,6 +198,21 @@ static bool cancels_prompt(const inbound_t *in, const session_t *session) {
     return false;
 }
 
+/* Whether a message for the session must wait its turn.  A request does behind whatever waits for the
+ * worker; a notification only behind what its own client has sent before: a request in hand may need it,
+ * and what others want waits for that request. */
+static bool must_wait(const inbound_t *in, const pending_t *p, const session_t *session) {
+    const target_t *target = session->target;
+    if (p->kind == PENDING_CALL)
+        return !target_has_room(target) || list_first(&target->queue) ||
+               (list_first(&in->pool->queue) && !target->retiring); /* which takes nothing from there */
+    if (!target->ready) return true;
+    const list_t *waiting = &in->client->waiting;
+    for (list_t *link = list_first(waiting); link; link = list_next(waiting, link))
+        if (list_entry(link, pending_t, waiting)->pool == in->pool) return !cancels_prompt(in, session);
+    return false;
+}
+
 /* To the session's worker, or to the least loaded one, or into a queue; in the order
  * in which the client sent.  False: refused. */
 static bool place(inbound_t *in, pending_t *p) {
@@ -207,9 +222,7 @@ static bool place(inbound_t *in, pending_t *p) {
     if (session) {
         target = session->target;
         if (!count_session(in, p, session)) return false;
-        bool room = p->kind == PENDING_CALL ? target_has_room(target) : target->ready;
-        bool waits = !room || list_first(&target->queue) || list_first(&in->pool->queue);
-        if (waits && !cancels_prompt(in, session)) return enqueue(in, p, target);
+        if (must_wait(in, p, session)) return enqueue(in, p, target);
     } else {
         target = list_first(&in->pool->queue) ? NULL : pool_choose(in->pool);
         if (!target) {
@@ -230,11 +243,20 @@ static bool place(inbound_t *in, pending_t *p) {
     return router_refuse(in, RPC_OVERLOADED, &detail, ROUTER_INPUT_FULL);
 }
 
+/* Whether the message, a notification, may be for a request that a worker has in hand: a stop waits for
+ * that one. */
+static bool is_for_request_in_hand(const inbound_t *in) {
+    if (in->id.text || !in->session.len) return false;
+    const session_t *session = sessions_find(&in->router->sessions, &in->session, in->pool);
+    return session && session->in_flight;
+}
+
 bool router_forward(inbound_t *in) {
     router_t *router = in->router;
     pool_t *pool = in->pool;
     error_detail_t detail = {.pool = pool, .retryable = true};
-    if (router->stopping) return router_refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
+    if (router->stopping && !is_for_request_in_hand(in))
+        return router_refuse(in, RPC_STOPPING, &detail, "the bus is stopping");
     if (pool->failed) {
         detail.stderr_tail = pool->failure_stderr ? pool->failure_stderr : "";
         return router_refuse(in, RPC_POOL_UNAVAILABLE, &detail, "pool \"%s\" is unavailable: %s", pool->config->id,

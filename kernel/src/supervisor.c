@@ -377,7 +377,7 @@ worker_t *supervisor_add_worker(supervisor_t *supervisor, pool_t *pool) {
     }
     /* Two timers for each worker, one of ours, one to spare; and at worst all of the
      * workers are ready in one pool. */
-    if (!heap_reserve(&pool->ready, count + 1) || !loop_reserve_timers(supervisor->shared.loop, 2 * (count + 1) + 2))
+    if (!heap_reserve(&pool->ready, count + 1) || !loop_reserve_timers(supervisor->shared.loop, LOOP_WORKER_TIMERS, 2 * (count + 1) + 2))
         return NULL;
     worker_t *worker = sys_malloc(sizeof *worker);
     if (!worker) return NULL;
@@ -453,6 +453,7 @@ void supervisor_stop(supervisor_t *supervisor, uint64_t timeout_ms) {
     loop_timer_start(loop, &supervisor->drain_timer, timeout_ms - 2 * supervisor->grace_ms);
     supervisor->kill_at = loop_now(loop) + timeout_ms;
     supervisor->router->stopping = true;
+    for (size_t i = 0; i < supervisor->worker_count; i++) worker_pause(supervisor->workers[i], false);
     if (supervisor->closing) close_workers(supervisor); /* they have less time than they were told */
 }
 

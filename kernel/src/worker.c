@@ -87,6 +87,7 @@ void worker_detach(worker_t *worker) {
     line_reader_init(&worker->err_lines, worker->err_lines.max, worker->err_lines.keep);
     worker->pid = 0;
     worker->unkillable = false;
+    worker->paused = false;
 }
 
 /* Of many workers only a few have something to write at a time: memory goes from the one to

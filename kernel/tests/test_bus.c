@@ -171,6 +171,14 @@ static void keep_ids(stdio_bus_t *bus, const char *data, size_t len, const stdio
     }
 }
 
+static size_t lines_counted;
+
+static void count_lines(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,
+                        void *user) {
+    (void)bus, (void)data, (void)len, (void)lines, (void)user;
+    lines_counted += count;
+}
+
 static void test_feed_in_callback(void) {
     static char lines[8192];
     stdio_bus_options_t options = {.config_json = host_config("{'pools':[{'id':'p','command':'SELF','args':['work']}]}"),
@@ -317,6 +325,63 @@ static void test_poll_descriptor_at_the_end(void) {
     host_destroy();
 }
 
+/* ---- the clock ---------------------------------------------------------------------------- */
+
+/* A host steps when the descriptor is readable: the last turn of the loop may be long ago. */
+static void test_calls_after_a_long_silence(void) {
+    host_open("{'pools':[{'id':'p','command':'SELF','args':['work']}]}");
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_RUNNING);
+    fake_sys_advance(3600 * 1000);
+    CHECK_INT(stdio_bus_scale_pool(host.bus, "p", 2), STDIO_BUS_OK);
+    stdio_bus_worker_info_t workers[2];
+    CHECK_INT(stdio_bus_get_workers(host.bus, workers, 2), 2);
+    CHECK(workers[1].uptime_ms < 60 * 1000);
+    host_ingest("{'id':1,'method':'hang'}");
+    CHECK_INT(stdio_bus_stop(host.bus, 200), STDIO_BUS_OK);
+    fake_sys_advance(150 * 1000);
+    CHECK_INT(stdio_bus_stop(host.bus, 100), STDIO_BUS_OK); /* would end later than the first */
+    CHECK(stdio_bus_stop_left(host.bus) <= 50 * 1000);
+    host_destroy();
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static int told_of_losses;
+
+static void feed_in_on_error(stdio_bus_t *bus, int code, const char *message, void *user) {
+    (void)user, (void)message;
+    if (code != STDIO_BUS_ERR_BUFFER) return;
+    told_of_losses++;
+    fake_sys_no_memory(false);
+    static const char cancel[] = "{\"method\":\"stdio_bus/cancel\",\"params\":{\"id\":7}}\n";
+    CHECK_INT(stdio_bus_feed(bus, 0, cancel, sizeof cancel - 1), STDIO_BUS_OK);
+}
+
+/* For want of memory the host loses an answer, and is told when nothing is in the midst of it. */
+static void test_lost_message(void) {
+    stdio_bus_options_t options = {.on_error = feed_in_on_error};
+    options.config_json = host_config("{'pools':[{'id':'p','command':'SELF','args':['work'],'protocol':'jsonrpc'}]}");
+    for (int n = 1; n < 20 && !told_of_losses; n++) {
+        stdio_bus_t *bus = host.bus = stdio_bus_create(&options);
+        REQUIRE(bus != NULL);
+        stdio_bus_set_on_batch(bus, count_lines);
+        CHECK_INT(stdio_bus_start(bus), STDIO_BUS_OK);
+        for (int i = 0; i < 100 && stdio_bus_get_state(bus) != STDIO_BUS_STATE_RUNNING; i++) stdio_bus_step(bus, 50);
+        CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':7,'method':'big','params':['%3000s']}", ""), STDIO_BUS_OK);
+        fake_sys_fail_allocation(n);
+        lines_counted = 0;
+        for (int i = 0; i < 100 && !lines_counted && !told_of_losses; i++) stdio_bus_step(bus, 50);
+        fake_sys_fail_allocation(0);
+        CHECK_INT(stdio_bus_pending_count(bus), 0);
+        lines_counted = 0;
+        for (int i = 0; i < 3; i++) CHECK_INT(host_ingest("{'jsonrpc':'2.0','id':%d,'method':'echo'}", i), STDIO_BUS_OK);
+        for (int i = 0; i < 100 && lines_counted < 3; i++) stdio_bus_step(bus, 50);
+        CHECK_INT(lines_counted, 3);
+        stdio_bus_destroy(bus);
+    }
+    CHECK_INT(told_of_losses, 1);
+}
+
 /* ---- destroying --------------------------------------------------------------------------- */
 
 /* After any number of steps, whatever is under way: nothing may be left. */
@@ -359,6 +424,8 @@ int main(int argc, char **argv) {
     test_on_message();
     test_poll_descriptor();
     test_poll_descriptor_at_the_end();
+    test_calls_after_a_long_silence();
+    test_lost_message();
     test_destroy_at_any_moment();
     fake_sys_end();
     return check_result();

@@ -403,6 +403,30 @@ static void test_file_goes_with_the_bus(void) {
     host_destroy();
 }
 
+/* Timers of clients do not take the room that was reserved for workers'. */
+static void test_crash_without_memory_beside_clients(void) {
+    enum { CLIENTS = 24 };
+    for (int count = 0; count <= CLIENTS; count++) {
+        int fds[CLIENTS];
+        host_listens(STDIO_BUS_LISTEN_UNIX, path);
+        host_open("{'pools':[{'id':'p','command':'SELF','args':['work']}],'token':'secret','limits':{'max_restarts':9}}");
+        host_ingest("{'id':1,'method':'exit'}"); /* the first crash allocates what is kept for the next */
+        UNTIL(host_messages() == 1);
+        host_message();
+        UNTIL(strstr(host.events, "restarting:1 started:1"));
+        for (int i = 0; i < count; i++) fds[i] = knock_unix();
+        UNTIL(stdio_bus_client_count(host.bus) == count);
+        host_events();
+        host_ingest("{'id':2,'method':'kill'}");
+        fake_sys_no_memory(true);
+        UNTIL(strstr(host.events, "restarting:1"));
+        fake_sys_no_memory(false);
+        UNTIL(strstr(host.events, "started:1"));
+        for (int i = 0; i < count; i++) close(fds[i]);
+        host_destroy();
+    }
+}
+
 int main(int argc, char **argv) {
     host_main(argc, argv);
     REQUIRE(mkdtemp(folder) != NULL);
@@ -421,6 +445,7 @@ int main(int argc, char **argv) {
     test_end_of_all_clients();
     test_stop_with_a_slow_reader();
     test_file_goes_with_the_bus();
+    test_crash_without_memory_beside_clients();
     fake_sys_end();
     CHECK_INT(rmdir(folder), 0);
     return check_result();

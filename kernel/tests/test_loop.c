@@ -261,9 +261,10 @@ static void test_failures(void) {
     static loop_timer_t timers[20];
     fake_sys_no_memory(true);
     CHECK(!loop_timer_start(other, &timers[0], 1));
-    CHECK(!loop_reserve_timers(other, 20));
+    CHECK(!loop_reserve_timers(other, LOOP_WORKER_TIMERS, 12));
     fake_sys_no_memory(false);
-    CHECK(loop_reserve_timers(other, 20));
+    CHECK(loop_reserve_timers(other, LOOP_WORKER_TIMERS, 12));
+    CHECK(loop_reserve_timers(other, LOOP_CLIENT_TIMERS, 8)); /* beside those */
     fake_sys_no_memory(true);
     for (int i = 0; i < 20; i++) CHECK(loop_timer_start(other, &timers[i], 1000));
     fake_sys_no_memory(false);

@@ -379,6 +379,67 @@ static void test_share_keeps_the_order(void) {
     bench_close();
 }
 
+/* What others want must not keep a notification from the request in hand that needs it. */
+static void test_notification_for_a_request_in_hand(void) {
+    static const char *const others[] = {"", ",'sessionId':'t'"}; /* in the pool's queue, in the worker's */
+    for (int i = 0; i < 2; i++) {
+        bench_open("{'pools':[{'id':'p','command':'c','max_in_flight':1}]}", 3);
+        bench_ready(1);
+        bench_send(2, "{'method':'note','sessionId':'t'}");
+        CHECK(bench_for_worker(1) != NULL);
+        call(1, 1, "s");
+        long long wire = WORKER_GETS(1, "{'id':#,'method':'m','sessionId':'s'}");
+        bench_send(2, "{'id':1,'method':'other'%s}", others[i]);
+        bench_send(1, "{'method':'interrupt','sessionId':'s'}");
+        WORKER_GETS(1, "{'method':'interrupt','sessionId':'s'}");
+        call(1, 2, ""); /* behind what the client has sent itself it stays */
+        bench_send(1, "{'method':'interrupt','sessionId':'s'}");
+        QUIET();
+        CHECK(bench_reply(1, "{'id':%lld,'result':0}", wire));
+        CHECK(bench_for_client(1, 1) != NULL);
+        wire = WORKER_GETS(1, i ? "{'id':#,'method':'other','sessionId':'t'}" : "{'id':#,'method':'other'}");
+        CHECK(bench_reply(1, "{'id':%lld,'result':0}", wire));
+        CHECK(bench_for_client(2, 1) != NULL);
+        WORKER_GETS(1, "{'id':#,'method':'m'}");
+        WORKER_GETS(1, "{'method':'interrupt','sessionId':'s'}");
+        bench_close();
+    }
+}
+
+/* A worker that retires takes nothing from the pool's queue, which keeps nothing from it. */
+static void test_retiring_worker_serves_its_busy_session(void) {
+    bench_open("{'pools':[{'id':'p','command':'c','instances':2,'max_in_flight':2}]}", 2);
+    bench_ready(1);
+    call(0, 1, "s");
+    CHECK_STR(got(1), "1");
+    router_retire(&bench.router, &bench.targets[1]);
+    call(1, 7, ""); /* waits for the other worker */
+    call(0, 2, "s");
+    note(0, 3, "s");
+    CHECK_STR(got(1), "2 -3");
+    bench_close();
+}
+
+/* While the bus stops, what is in hand still gets what its client sends for it. */
+static void test_notification_while_stopping(void) {
+    bench_open("{'pools':[{'id':'p','command':'c'}]}", 2);
+    bench_ready(1);
+    call(0, 1, "s");
+    CHECK_STR(got(1), "1");
+    bench.router.stopping = true;
+    note(0, 2, "s");
+    CHECK_STR(got(1), "-2");
+    note(0, 3, "t");
+    note(1, 4, "s");
+    note(0, 5, "");
+    QUIET();
+    answer(1, 1);
+    note(0, 6, "s");
+    QUIET();
+    CHECK_INT(bench.router.routing_errors, 4);
+    bench_close();
+}
+
 int main(void) {
     fake_sys_begin();
     test_starting_workers_have_their_share();
@@ -394,6 +455,9 @@ int main(void) {
     test_cancelled_head_of_a_queue();
     test_sessions_at_their_limit();
     test_cancel();
+    test_notification_for_a_request_in_hand();
+    test_retiring_worker_serves_its_busy_session();
+    test_notification_while_stopping();
     fake_sys_end();
     return check_result();
 }

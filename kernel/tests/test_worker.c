@@ -216,6 +216,34 @@ static void test_pause(void) {
     host_close();
 }
 
+/* A start is not held up; and what was held of one process is not of the next. */
+static void test_pause_of_a_process(void) {
+    host_open("{'pools':[{'id':'p','command':'SELF','args':['work'],'protocol':'mcp'}]}");
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_ERR_EAGAIN);
+    UNTIL(strstr(host.events, "started:1"));
+    host_close();
+    host_open("{'pools':[{'id':'p','command':'sh','args':['-c','echo {\\\\\\'method\\\\\\':\\\\\\'up\\\\\\'}; exec sleep 60']}]}");
+    HOST_GETS("{'method':'up'}");
+    stdio_bus_worker_info_t info;
+    CHECK_INT(stdio_bus_get_workers(host.bus, &info, 1), 1);
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK);
+    CHECK_INT(kill(info.pid, SIGKILL), 0);
+    HOST_GETS("{'method':'up'}");
+    host_destroy();
+}
+
+/* What a paused worker has answered is not waited for until the time of a stop is up. */
+static void test_pause_ends_with_a_stop(void) {
+    host_open(PLAIN);
+    host_ingest("{'id':1,'method':'errors'}");
+    CHECK_INT(stdio_bus_pause_worker(host.bus, 1), STDIO_BUS_OK);
+    UNTIL(host_logged("stderr: line 99"));
+    CHECK_INT(stdio_bus_stop(host.bus, 1000), STDIO_BUS_OK);
+    HOST_GETS("{'jsonrpc':'2.0','id':1,'result':*}");
+    UNTIL(stdio_bus_get_state(host.bus) == STDIO_BUS_STATE_STOPPED);
+    host_close();
+}
+
 int main(int argc, char **argv) {
     host_main(argc, argv);
     fake_sys_begin();
@@ -230,6 +258,8 @@ int main(int argc, char **argv) {
     test_worker_that_reads_late();
     test_worker_that_does_not_read();
     test_pause();
+    test_pause_of_a_process();
+    test_pause_ends_with_a_stop();
     fake_sys_end();
     return check_result();
 }
