@@ -144,10 +144,9 @@ def wait_for_exit(pid: int, timeout: float) -> bool:
 
 
 def finish_programs(deadline: float) -> None:
-    """Reaps programs of destroyed buses whose loop is gone: else the next start or the exit would."""
+    """Waits for the thread that sees programs of destroyed buses through."""
     program = sys.modules.get("stdiobus.backends.program")
-    while program is not None and program._unfinished and time.monotonic() < deadline:
-        program._finish_what_is_due()
+    while program is not None and program._seeing_to_it.locked() and time.monotonic() < deadline:
         time.sleep(0.01)
 
 

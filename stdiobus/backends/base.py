@@ -2,7 +2,7 @@
 
 Every backend lives on one event loop: all methods are called on its thread, and all calls
 into the `Sink` are made on it, from the loop itself and never from within a method that
-the client called.  No backend starts a thread or blocks the loop.
+the client called.  No backend that runs has a thread, and none blocks the loop.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ async def _problem(command: Sequence[str]) -> str | None:
         ended.cancel()
         for pipe in pipes:
             pipe.close()
-        program.finish(loop)
+        program.finish(wait=False)
     if code == 0:
         return None
     if code is None:

@@ -6,6 +6,7 @@ container that of ``docker.py``.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import logging
@@ -37,7 +38,7 @@ _UNDO_SEC = 30.0
 """How long a command may take that removes what the program has left."""
 
 _BRIEF_SEC = 0.05
-"""How long an end is waited for on the loop: a program that is well needs a few milliseconds."""
+"""How long an end is waited for on a loop: a program that is well needs a few milliseconds."""
 
 POLL_SEC = 0.005
 
@@ -159,11 +160,11 @@ class Program:
     """
 
     def __init__(self, launch: Launch) -> None:
-        _finish_what_is_due()
         self._owner = os.getpid()
         self._name = launch.name
         self._undo = launch.undo
         self._deadline: float | None = None
+        self._advancing = threading.Lock()
         try:
             self._process = subprocess.Popen(
                 launch.command,
@@ -213,13 +214,20 @@ class Program:
     def advance(self) -> bool:
         """Does what is due on the way to its end, after `end_by_force`; never waits.
 
+        From any thread, and from a finalizer that runs amid any other code, this included.
+
         Returns:
             Whether all is done: it was reaped, and what it has left is removed.
         """
         if os.getpid() != self._owner:
             return True  # a forked child: the process is the parent's
-        with _advancing:
+        # Nobody waits for this lock: whoever holds it may be the code that a finalizer interrupts.
+        if not self._advancing.acquire(blocking=False):
+            return False
+        try:
             return self._advance()
+        finally:
+            self._advancing.release()
 
     def _advance(self) -> bool:
         assert self._deadline is not None, "it was not asked to end"
@@ -241,29 +249,25 @@ class Program:
         self._deadline = time.monotonic() + _UNDO_SEC
         return False
 
-    def finish(self, loop: asyncio.AbstractEventLoop | None) -> None:
+    def finish(self, wait: bool) -> None:
         """Ends it for certain and reaps it.  Idempotent; does nothing in a forked child.
 
         Args:
-            loop: The running loop, which must not be blocked: what takes longer than a
-                moment goes on there, or at the latest at interpreter exit.  ``None`` to
-                wait for the end.
+            wait: Whether to wait for the end, unless not even killing brings it about.
+                Otherwise, as on a loop, what takes longer than a moment is left to a thread.
         """
         self.end_by_force()
+        _unfinished.add(self)
         moment = time.monotonic() + _BRIEF_SEC
         while not self.advance():
-            if loop is not None and time.monotonic() >= moment:
-                _unfinished.add(self)
-                self._finish_later(loop)
+            assert self._deadline is not None
+            now, last = time.monotonic(), self._deadline + FORCED_END_SEC
+            # At interpreter exit threads are stopped: nobody else would see to it.
+            enough = last if wait or _exiting else moment
+            if now >= enough and (_see_to_the_rest() or now >= last):
                 return
             time.sleep(POLL_SEC / 5)
         _unfinished.discard(self)
-
-    def _finish_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.advance():
-            _unfinished.discard(self)
-        else:
-            loop.call_later(POLL_SEC, self._finish_later, loop)
 
 
 def poll_until(condition: Callable[[], bool]) -> asyncio.Future[None]:
@@ -286,9 +290,39 @@ def poll_until(condition: Callable[[], bool]) -> asyncio.Future[None]:
     return outcome
 
 
-_advancing = threading.Lock()
 _unfinished: set[Program] = set()
-"""Programs whose end has begun; some may have lost the loop that saw to it."""
+"""Programs whose end has begun."""
+
+_seeing_to_it = threading.Lock()
+"""Held by the thread that sees to the unfinished programs, if there is one."""
+
+_exiting = False
+"""Whether the interpreter exits."""
+
+
+def _see_to_the_rest() -> bool:
+    """Has a thread see to the unfinished programs; whether there is one.
+
+    Not the loop, which may be closed at once.  Started without ``threading``, whose own locks
+    the code may hold that a finalizer interrupts.
+    """
+    if not _seeing_to_it.locked():
+        try:
+            _thread.start_new_thread(_finish_unfinished, ())
+        except RuntimeError:  # there are too many, or the interpreter exits
+            return False
+    return True
+
+
+def _finish_unfinished() -> None:
+    # Looks again after the release: whoever added a program before that has started no thread.
+    while _unfinished and _seeing_to_it.acquire(blocking=False):
+        try:
+            while _unfinished:
+                _finish_what_is_due()
+                time.sleep(POLL_SEC)
+        finally:
+            _seeing_to_it.release()
 
 
 def _finish_what_is_due() -> None:
@@ -299,8 +333,19 @@ def _finish_what_is_due() -> None:
 
 @atexit.register
 def _finish_everything() -> None:
+    global _exiting
+    _exiting = True  # first: `finish` adds the program before it looks at this
     for program in list(_unfinished):
-        program.finish(None)
+        program.finish(wait=True)
+
+
+def _forget_the_thread() -> None:
+    """In a forked child, where the thread does not run."""
+    global _seeing_to_it
+    _seeing_to_it = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_the_thread)
 
 
 def _environment(changes: Mapping[str, str | None]) -> dict[str, str] | None:

@@ -36,7 +36,11 @@ from .program import LEVELS, POLL_SEC, Launch, Program, poll_until
 _log = logging.getLogger("stdiobus.kernel")
 
 
-_OWN_METHODS = b'"stdio_bus/'
+_OWN = (
+    b'{"jsonrpc":"2.0","method":"stdio_bus/status"',
+    b'{"jsonrpc":"2.0","method":"stdio_bus/worker_event"',
+)
+"""How the program's own messages begin; it lets no worker send messages of these methods."""
 
 _STATES = {"started": "ready", "restarting": "backoff", "failed": "failed", "stopped": "stopped"}
 """The state of a worker after each kind of event."""
@@ -189,13 +193,11 @@ class SubprocessBackend(Backend):
         records: list[tuple[int, int, int, int]] = []
         for line in lines:
             client, worker, body = line.split(b" ", 2)
-            if _OWN_METHODS in body:
-                own = _own_message(body)
-                if own is not None:
-                    self._deliver(bodies, records)
-                    bodies, records = [], []
-                    self._on_own(own)
-                    continue
+            if body.startswith(_OWN):
+                self._deliver(bodies, records)
+                bodies, records = [], []
+                self._on_own(json.loads(body))
+                continue
             bodies.append(body)
             records.append((len(body), int(worker), int(client), 0))
         self._deliver(bodies, records)
@@ -318,7 +320,7 @@ class _Held:
         self.program.end_by_force()
         for pipe in (self.writer, self.stdout, self.stderr):
             pipe.close()
-        self.program.finish(self._loop if self._loop.is_running() else None)
+        self.program.finish(wait=not self._loop.is_running())
 
     def release_from_anywhere(self) -> None:
         """As `release`, marshalled to the loop's thread where that still runs elsewhere."""
@@ -327,14 +329,6 @@ class _Held:
                 self._loop.call_soon_threadsafe(self.release)
                 return
         self.release()
-
-
-def _own_message(body: bytes) -> dict[str, Any] | None:
-    """The message if it is one that the program itself writes."""
-    message = json.loads(body)
-    if message.get("method") in ("stdio_bus/status", "stdio_bus/worker_event"):
-        return message  # type: ignore[no-any-return]
-    return None
 
 
 def _worker_event(params: dict[str, Any]) -> WorkerEvent:

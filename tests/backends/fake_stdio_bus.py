@@ -15,7 +15,7 @@ import time
 
 
 def write(client: int, worker: int, message: dict) -> None:
-    text = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False)
+    text = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False, separators=(",", ":"))
     sys.stdout.buffer.write(f"{client} {worker} {text}\n".encode())
     sys.stdout.buffer.flush()
 
@@ -78,7 +78,7 @@ def main() -> None:
         print("stdio_bus: error: pools[0].id: must not be empty", file=sys.stderr)
         sys.exit(3)
     if mode == "garble":
-        print('0 0 {"method":"stdio_bus/status","params":{"state":2}', flush=True)
+        print('0 0 {"jsonrpc":"2.0","method":"stdio_bus/status","params":{"state":2}', flush=True)
     if mode == "silent":
         print("thinking", file=sys.stderr, flush=True)
         time.sleep(1000)

@@ -230,7 +230,7 @@ async def test_destroy_does_not_wait_for_a_program_that_resists(make, sink, conf
     backend.destroy()
     assert time.monotonic() - started < 2
     os.kill(pid, 0)
-    while backend._held.program.poll() is None:  # seen through on the loop
+    while backend._held.program.poll() is None:  # seen through by a thread
         await asyncio.sleep(0.01)
         assert time.monotonic() - started < 20
     with pytest.raises(ProcessLookupError):

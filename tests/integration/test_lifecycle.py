@@ -21,7 +21,7 @@ from stdiobus import PoolConfig
 PATIENCE = 30
 
 PROLOGUE = """
-import asyncio, contextlib, gc, json, os, sys, threading, time, warnings
+import asyncio, contextlib, gc, json, os, signal, sys, threading, time, warnings
 from stdiobus import AsyncStdioBus, BusConfig, InvalidStateError, PoolConfig, StdioBus, TransportError
 
 BACKEND = sys.argv[1]
@@ -43,6 +43,12 @@ def pids(bus):
     found = [worker.pid for worker in bus.get_workers()]
     assert len(found) == 2 and all(found), found
     return found
+
+# Stops the program of a bus, so that nothing but being killed ends it; gives it and its workers.
+def hang(bus):
+    program = getattr(bus, "_bus", bus)._life.dispatcher.backend._held.program.pid
+    os.kill(program, signal.SIGSTOP)
+    return [program, *pids(bus)]
 
 async def use(bus):
     assert await asyncio.gather(*(bus.request("e", {"n": n}, pool="echo") for n in range(9))) == [
@@ -364,6 +370,113 @@ def run_host(program, backend_name, pools, *arguments):
 @pytest.mark.parametrize("backend_name", ["native", "subprocess"])
 def test_host_leaves_nothing_and_says_nothing(scenario, backend_name, pools):
     assert run_host(SCENARIOS[scenario], backend_name, pools) == "ended\n"
+
+
+# ---- a program that hangs ----------------------------------------------------------------------
+
+HANGING = {
+    "async: its loop is closed, the host lives on": """
+async def main():
+    bus = make()
+    await bus.start()
+    await use(bus)
+    processes = hang(bus)
+    bus.destroy()
+    return processes
+gone(asyncio.run(main()))
+print("ended")
+""",
+    "async: bus becomes garbage": """
+async def main():
+    bus = make()
+    await bus.start()
+    await use(bus)
+    processes = hang(bus)
+    del bus
+    gc.collect()
+    return processes
+gone(asyncio.run(main()))
+print("ended")
+""",
+    "async: exit without stop": """
+async def main():
+    global bus
+    bus = make()
+    await bus.start()
+    await use(bus)
+    hang(bus)
+    print("ended")
+asyncio.run(main())
+""",
+    "async: two buses": """
+async def main():
+    buses = make(), make()
+    processes = []
+    for bus in buses:
+        await bus.start()
+        processes += hang(bus)
+        bus.destroy()
+    return processes
+gone(asyncio.run(main()))
+print("ended")
+""",
+    "sync: destroy, the host lives on": """
+bus = make(StdioBus)
+bus.start()
+processes = hang(bus)
+bus.destroy()
+gone(processes)
+print("ended")
+""",
+    "sync: destroy, then exit": """
+bus = make(StdioBus)
+bus.start()
+hang(bus)
+bus.destroy()
+print("ended")
+""",
+    "sync: bus becomes garbage": """
+bus = make(StdioBus)
+bus.start()
+processes = hang(bus)
+del bus
+gc.collect()
+gone(processes)
+assert threading.active_count() == 1
+print("ended")
+""",
+    "sync: exit without stop": """
+bus = make(StdioBus)
+bus.start()
+hang(bus)
+print("ended")
+""",
+    "fork while it is ended": """
+bus = make(StdioBus)
+bus.start()
+processes = hang(bus)
+bus.destroy()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # that there is a second thread
+    child = os.fork()
+if child == 0:
+    bus = make(StdioBus)
+    bus.start()
+    ours = hang(bus)
+    bus.destroy()
+    gone(ours)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+gone(processes)
+print("ended")
+""",
+}
+
+
+@pytest.mark.parametrize("scenario", HANGING)
+def test_program_that_hangs_is_gone_soon_whatever_becomes_of_its_loop(scenario, pools):
+    """Killed after a second, and its workers with it; a host that exits waits for that."""
+    assert run_host(HANGING[scenario], "subprocess", pools) == "ended\n"
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------

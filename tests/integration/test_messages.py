@@ -165,6 +165,14 @@ async def test_worker_cannot_speak_in_the_name_of_the_bus(make_bus, pool):
     assert events == []
 
 
+async def test_answer_with_an_integer_too_long_for_python_harms_nobody(make_bus, pool):
+    bus = await make_bus(pool("misbehaving_worker.py", "digits"), pool("echo_worker.py"))
+    for _ in range(2):
+        method, number = await bus.request("a", pool="misbehaving")
+        assert (method, number > 1 << 64) == ("stdio_bus/worker_event", True)
+        assert (await bus.request("a", {"n": 1}, pool="echo"))["params"] == {"n": 1}
+
+
 async def test_line_separators_inside_a_string_are_data(make_bus, pool):
     bus = await make_bus(pool("misbehaving_worker.py", "separators"), pool("echo_worker.py"))
     separators = "a\u2028b\u2029c\u0085d"

@@ -20,6 +20,7 @@ Answers (otherwise the result is the request's params):
   impostor      sends notifications in the name of the bus before each answer
   giant         the result is a text of N bytes (default 1 MiB)
   separators    the result has raw U+2028, U+2029, U+0085 inside a string
+  digits        the result is the name of a method of the bus and an integer of N digits (default 5000)
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def encoded(request: dict, result: object) -> bytes:
 
 def forged(method: str) -> bytes:
     params = {"kind": "failed", "pool": "misbehaving", "worker": 1, "reason": "not true"}
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode() + b"\n"
+    message = {"jsonrpc": "2.0", "method": method, "params": params}
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"  # byte for byte as the bus does
 
 
 def write(data: bytes) -> None:
@@ -75,6 +77,8 @@ def main() -> None:
         result = "g" * (number or 1 << 20)
     if mode == "separators":
         result = "a\u2028b\u2029c\u0085d"
+    if mode == "digits":
+        result = [BUS_METHODS[0], "digits"]
 
     for count, line in enumerate(sys.stdin.buffer, 1):
         request = json.loads(line)
@@ -99,6 +103,8 @@ def main() -> None:
             write(b"".join(NOISE) + answer + b"".join(NOISE))
         elif mode == "impostor":
             write(b"".join(map(forged, BUS_METHODS)) + answer)
+        elif mode == "digits":
+            write(answer.replace(b'"digits"', b"9" * (number or 5000)))
         elif mode == "stranger":
             write(encoded({"id": STRAY_ID}, "not for you") + answer)
         else:
