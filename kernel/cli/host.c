@@ -33,15 +33,27 @@ static void on_signal(int signal) {
     errno = saved;
 }
 
+/* What the program that started this one has left of signals may be anything: blocked ones never come, and
+ * where SIGCHLD is ignored nobody learns how a worker has ended.  Only SIGHUP stays ignored: nohup means it. */
 static bool catch_signals(void) {
+    static const int stops[] = {SIGTERM, SIGINT, SIGHUP};
     struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction standard = {.sa_handler = SIG_DFL}, before;
+    sigset_t unblocked;
+    sigemptyset(&unblocked);
     if (pipe(signal_pipe) < 0) return false;
     for (int i = 0; i < 2; i++) {
         fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK);
         fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC);
     }
-    return sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGINT, &stop, NULL) == 0 &&
-           sigaction(SIGPIPE, &ignore, NULL) == 0;
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        if (sigaction(stops[i], NULL, &before) < 0) return false;
+        bool stays = stops[i] == SIGHUP && before.sa_handler == SIG_IGN;
+        if (!stays && sigaction(stops[i], &stop, NULL) < 0) return false;
+        sigaddset(&unblocked, stops[i]);
+    }
+    return sigaction(SIGPIPE, &ignore, NULL) == 0 && sigaction(SIGCHLD, &standard, NULL) == 0 &&
+           sigprocmask(SIG_UNBLOCK, &unblocked, NULL) == 0;
 }
 
 /* ---- callbacks ------------------------------------------------------------------------ */
@@ -53,7 +65,8 @@ static void on_log(stdio_bus_t *bus, int level, const char *message, void *user)
 }
 
 static void on_error(stdio_bus_t *bus, int code, const char *message, void *user) {
-    (void)user;
+    host_t *host = user;
+    if (!bus) host->refusal = code;
     if (bus && code == STDIO_BUS_ERR_WORKER) return; /* the log has it already */
     log_print(STDIO_BUS_LOG_ERROR, message);
 }
@@ -126,6 +139,8 @@ static int shorter(int wait, int other) {
 static void take_signal(host_t *host) {
     char byte;
     if (read(signal_pipe[0], &byte, 1) != 1) return;
+    /* Of a terminal that closes both its shell and the system tell: a hangup does not hasten a stop. */
+    if (host->signals && byte == SIGHUP) return;
     /* In a stop stdin is read on: questions of workers are answered there. */
     if (++host->signals == 1) stdio_bus_stop(host->bus, -1);
 }
@@ -206,12 +221,12 @@ int host_run(host_t *host, char *first, size_t len) {
     write_status(host);
     give_the_rest(host);
     if (nothing) log_print(STDIO_BUS_LOG_ERROR, "no worker of any pool could be started");
-    return nothing ? EXIT_NOTHING_STARTED : EXIT_OK;
+    return nothing ? EXIT_NOTHING_STARTED : host->out.failed ? EXIT_FAILED : EXIT_OK;
 }
 
 /* ---- its life ------------------------------------------------------------------------- */
 
-bool host_open(host_t *host, const options_t *options, const char *config_json) {
+int host_open(host_t *host, const options_t *options, const char *config_json) {
     *host = (host_t){
         .tagged = options->tagged,
         .listening = options->mode != STDIO_BUS_LISTEN_NONE,
@@ -227,10 +242,10 @@ bool host_open(host_t *host, const options_t *options, const char *config_json) 
         .log_level = options->log_level,
     };
     host->bus = stdio_bus_create(&bus);
-    if (!host->bus) return false;
+    if (!host->bus) return host->refusal == STDIO_BUS_ERR_CONFIG ? EXIT_CONFIG : EXIT_FAILED;
     stdio_bus_set_on_batch(host->bus, on_batch);
     stdio_bus_set_on_worker_event(host->bus, on_worker_event);
-    return true;
+    return EXIT_OK;
 }
 
 void host_close(host_t *host) {

@@ -23,6 +23,7 @@ typedef struct host {
     bool listening; /* clients connect; nobody is the host client */
     bool stdin_open;
     bool left; /* nobody reads stdout any more */
+    int refusal;    /* why there is no bus, one of STDIO_BUS_ERR_* */
     int signals;    /* taken: the first one asks to end, a second one at once */
     bool started;   /* some worker has been ready once */
     uint64_t rests_until; /* the bus, while too much waits for the host and a stop runs out; as now_ms */
@@ -30,8 +31,9 @@ typedef struct host {
     tagged_status_t status;
 } host_t;
 
-/* Makes the bus; config_json is NULL when the options name a file.  False: reported. */
-bool host_open(host_t *host, const options_t *options, const char *config_json);
+/* Makes the bus; config_json is NULL when the options name a file.  EXIT_OK, or the exit status of what has
+ * been reported. */
+int host_open(host_t *host, const options_t *options, const char *config_json);
 /* Runs until the end of stdin or a signal.  `first` are bytes of stdin that were read
  * already; they are changed.  Returns the exit status. */
 int host_run(host_t *host, char *first, size_t len);

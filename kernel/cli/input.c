@@ -76,9 +76,13 @@ void input_free(input_t *input) {
     *input = (input_t){0};
 }
 
-bool input_set_token(stdio_bus_t *bus, const char *path) {
+bool input_set_token(stdio_bus_t *bus, const char *path, bool listening) {
     char text[1026] = ""; /* the longest token, a line break, the terminator */
-    const char *source = path ? path : "STDIO_BUS_TOKEN";
+    const char *source = path ? path : "STDIO_BUS_TOKEN", *value = path || !listening ? NULL : getenv(source);
+    bool given = path || value;
+    if (value) snprintf(text, sizeof text, "%s", value);
+    unsetenv("STDIO_BUS_TOKEN"); /* the workers have no need of it */
+    if (!given) return true;
     if (path) {
         FILE *file = fopen(path, "re");
         size_t len = file ? fread(text, 1, sizeof text - 1, file) : 0;
@@ -91,12 +95,7 @@ bool input_set_token(stdio_bus_t *bus, const char *path) {
         }
         text[len] = '\0';
         text[strcspn(text, "\r\n")] = '\0';
-    } else {
-        const char *value = getenv(source);
-        if (!value) return true;
-        snprintf(text, sizeof text, "%s", value);
     }
-    unsetenv("STDIO_BUS_TOKEN"); /* the workers have no need of it */
     if (stdio_bus_set_token(bus, text) == STDIO_BUS_OK) return true;
     log_error("%s: the token must be 1 to 1024 bytes", source);
     return false;

@@ -20,8 +20,8 @@ typedef struct input {
 bool input_read_config(input_t *input, int fd, bool line);
 void input_free(input_t *input);
 
-/* Gives the bus the token of the file, or without one that of the environment, if there is
- * one.  False: reported. */
-bool input_set_token(stdio_bus_t *bus, const char *path);
+/* Gives the bus the token of the file; without one that of the environment, if there is one and clients
+ * connect.  False: reported. */
+bool input_set_token(stdio_bus_t *bus, const char *path, bool listening);
 
 #endif

@@ -5,7 +5,6 @@
  * of the kernel only.
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -14,10 +13,10 @@
 #include "output.h"
 
 static int check_or_run(host_t *host, const options_t *options, const input_t *input) {
-    if (!input_set_token(host->bus, options->token_file)) return EXIT_CONFIG;
+    if (!input_set_token(host->bus, options->token_file, options->mode != STDIO_BUS_LISTEN_NONE)) return EXIT_CONFIG;
     if (!options->check) return host_run(host, input->rest, input->rest_len);
     if (stdio_bus_check(host->bus) != STDIO_BUS_OK) return EXIT_CONFIG;
-    return puts("stdio_bus: the configuration is good") < 0 ? EXIT_FAILED : EXIT_OK;
+    return output_say("stdio_bus: the configuration is good\n");
 }
 
 /* A standard descriptor that is closed would be given to something of the bus, and be read or written as
@@ -42,8 +41,8 @@ int main(int argc, char **argv) {
         if (options.config_fd > STDERR_FILENO) close(options.config_fd);
     }
     host_t host;
-    status = EXIT_CONFIG;
-    if (host_open(&host, &options, input.text)) {
+    status = host_open(&host, &options, input.text);
+    if (status == EXIT_OK) {
         status = check_or_run(&host, &options, &input);
         host_close(&host);
     }

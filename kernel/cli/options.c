@@ -102,11 +102,11 @@ int options_parse(int argc, char **argv, options_t *out) {
         } else if (strcmp(name, "--check") == 0) {
             out->check = true;
         } else if (strcmp(name, "--version") == 0) {
-            printf("stdio_bus %s (ABI %d)\n", stdio_bus_version(), stdio_bus_abi());
-            return EXIT_OK;
+            char text[64];
+            snprintf(text, sizeof text, "stdio_bus %s (ABI %d)\n", stdio_bus_version(), stdio_bus_abi());
+            return output_say(text);
         } else if (strcmp(name, "--help") == 0) {
-            fputs(USAGE, stdout);
-            return EXIT_OK;
+            return output_say(USAGE);
         } else if (!takes_value(name)) {
             return usage_error("unknown argument", name);
         } else if (i + 1 == argc) {

@@ -23,6 +23,12 @@
 #define DRAIN_PATIENCE_MS 5000 /* how long a reader may take nothing of the last messages */
 #define DRAIN_POLL_MS 100
 
+int output_say(const char *text) {
+    if (fputs(text, stdout) >= 0 && fflush(stdout) == 0) return EXIT_OK;
+    log_error("stdout cannot be written: %s", strerror(errno));
+    return EXIT_FAILED;
+}
+
 void output_add(output_t *out, const char *bytes, size_t len) {
     if (out->broken || !len) return;
     if (out->head + out->len + len > out->cap) {
@@ -33,7 +39,9 @@ void output_add(output_t *out, const char *bytes, size_t len) {
         char *data = cap > out->cap ? realloc(out->data, cap) : out->data;
         if (!data) {
             log_print(STDIO_BUS_LOG_ERROR, "no memory for messages to the host");
-            exit(EXIT_FAILED);
+            out->failed = true;
+            output_give_up(out);
+            return;
         }
         out->data = data;
         out->cap = cap;
@@ -67,19 +75,43 @@ void output_json_string(output_t *out, const char *text) {
     output_add(out, "\"", 1);
 }
 
-/* Pipes and sockets are set non-blocking; what is shared with others (a terminal, a file)
- * stays as it is. */
+/* Whether poll can tell of stdout; on macOS it cannot of all terminals. */
+static bool can_poll(void) {
+    struct pollfd look = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&look, 1, 0) >= 0 && !(look.revents & POLLNVAL);
+}
+
+/* Opens what stdout is once more, non-blocking, and makes that stdout: others who have it keep theirs as
+ * it is.  It does not succeed everywhere: /dev/fd is another name of the same on macOS, a pipe of another
+ * user may not be opened, and a named one not while nobody reads. */
+static void open_again(const char *path, int flags) {
+    int fd = path ? open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    dup2(fd, STDOUT_FILENO);
+    close(fd);
+}
+
+/* Plain files and /dev/null do not block, and have no reader who could go.  A terminal that cannot be opened
+ * again stays blocking: a shell reads from it, too. */
 void output_unblock(output_t *out) {
     struct stat info;
-    if (fstat(STDOUT_FILENO, &info) < 0 || !(S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode))) return;
     int flags = fcntl(STDOUT_FILENO, F_GETFL);
-    if (flags >= 0) fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK);
+    if (flags < 0 || fstat(STDOUT_FILENO, &info) < 0) return;
+    bool terminal = isatty(STDOUT_FILENO), fifo = S_ISFIFO(info.st_mode);
+    if (!(terminal ? can_poll() : fifo || S_ISSOCK(info.st_mode))) return;
     out->watched = true;
+    if (terminal) open_again(ttyname(STDOUT_FILENO), flags);
+    else if (fifo) open_again("/dev/fd/1", flags);
+    flags = fcntl(STDOUT_FILENO, F_GETFL);
+    if (terminal || flags < 0 || flags & O_NONBLOCK) return;
+    out->unblocked = fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
 void output_give_up(output_t *out) {
+    free(out->data);
+    out->data = NULL;
+    out->head = out->len = out->cap = 0;
     out->broken = true;
-    out->len = 0;
 }
 
 void output_flush(output_t *out) {
@@ -111,6 +143,8 @@ bool output_drain(output_t *out, int other) {
 }
 
 void output_free(output_t *out) {
+    int flags = out->unblocked ? fcntl(STDOUT_FILENO, F_GETFL) : -1;
+    if (flags >= 0) fcntl(STDOUT_FILENO, F_SETFL, flags & ~O_NONBLOCK);
     free(out->data);
     *out = (output_t){0};
 }

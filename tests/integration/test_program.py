@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 import time
+import tty
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +32,20 @@ WORKERS = Path(__file__).parents[1] / "workers"
 class Program:
     """A running `stdio_bus --tagged`; lines in, lines out, one at a time."""
 
-    def __init__(self, launcher: Path, config: dict, *options: str) -> None:
+    def __init__(self, launcher: Path, config: dict, *options: str, **streams: Any) -> None:
         descriptor, writer = os.pipe()
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(json.dumps(config).encode())
         command = [launcher, "--config-fd", str(descriptor), "--stdio", *options]
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes: Any = {**dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE), **streams}
         self.process = subprocess.Popen(command, pass_fds=[descriptor], **pipes)
         os.close(descriptor)
 
     def send(self, client: int, message: dict) -> None:
-        self.process.stdin.write(f"{client} {json.dumps(message)}\n".encode())
+        self.send_text(f"{client} {json.dumps(message)}\n".encode())
+
+    def send_text(self, text: bytes) -> None:
+        self.process.stdin.write(text)
         self.process.stdin.flush()
 
     def receive(self) -> tuple:
@@ -50,18 +59,19 @@ class Program:
     def end(self) -> int:
         self.process.stdin.close()
         code = self.process.wait(10)
-        self.process.stdout.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self.process.stderr.close()
         return code
 
 
 @pytest.fixture
 def program(root):
-    """`program(config, *options)`: a running program, ended after the test."""
+    """`program(config, *options, stdout=...)`: a running program, ended after the test."""
     running = []
 
-    def start(config: dict, *options: str) -> Program:
-        running.append(Program(root / "kernel" / "dist" / "stdio_bus", config, *options))
+    def start(config: dict, *options: str, **streams: Any) -> Program:
+        running.append(Program(root / "kernel" / "dist" / "stdio_bus", config, *options, **streams))
         return running[-1]
 
     yield start
@@ -88,6 +98,52 @@ def request(request_id: Any, n: int) -> dict:
 def test_help_and_version_exit_with_0(root):
     assert "3.0.0.dev0" in run(root, "--version").stdout
     assert "--config-fd" in run(root, "--help").stdout
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("option", ["--help", "--version", "--check"])
+def test_text_that_cannot_be_written_exits_with_1(root, tmp_path, option, where):
+    if where == ">/dev/full" and not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    config = tmp_path / "bus.json"
+    config.write_text(json.dumps(echo()))
+    command = [str(root / "kernel" / "dist" / "stdio_bus"), "--config", str(config), option]
+    shell = ["sh", "-c", f'exec "$@" {where}', "sh", *command]
+    ended = subprocess.run(shell, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert "stdout cannot be written: " in ended.stderr
+
+
+@pytest.fixture
+def binary(program):
+    """The program that the launcher becomes, for what a shell would not pass on or survive."""
+    bus = program(echo(), "--tagged")
+    assert bus.receive()[2]["params"]["kind"] == "started"
+    if not Path("/proc/self/exe").exists():
+        pytest.skip("reads /proc")
+    return os.readlink(f"/proc/{bus.process.pid}/exe")
+
+
+def test_bus_without_descriptors_exits_with_1(binary, tmp_path):
+    config = tmp_path / "bus.json"
+    config.write_text(json.dumps(echo()))
+    command = ["sh", "-c", 'ulimit -n 4; exec "$@"', "sh", binary, "--config", str(config)]
+    pipes: Any = {"stdin": subprocess.DEVNULL, "capture_output": True}
+    ended = subprocess.run(command, **pipes, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert "a bus cannot be set up: Too many open files" in ended.stderr
+
+
+@pytest.mark.parametrize("token", ["", "x" * 2000])
+def test_token_of_the_environment_concerns_listeners_only(root, tmp_path, monkeypatch, token):
+    monkeypatch.setenv("STDIO_BUS_TOKEN", token)
+    (tmp_path / "bus.json").write_text(json.dumps(echo()))
+    command = ["--config", str(tmp_path / "bus.json")]
+    assert run(root, *command, "--check").returncode == 0
+    assert run(root, *command).returncode == 0
+    refused = run(root, *command, "--unix", str(tmp_path / "bus.sock"), "--check")
+    assert refused.returncode == 3
+    assert "STDIO_BUS_TOKEN: the token must be 1 to 1024 bytes" in refused.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["--no-such-option"], ["--config"], ["--config-fd", "x"]])
@@ -273,14 +329,78 @@ def test_death_of_a_worker_is_told_and_its_request_is_answered(program):
     assert bus.end() == 0
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_program_in_order_with_0(program, gone, sent):
-    bus = program(echo(), "--tagged")
+@contextlib.contextmanager
+def signals(handler: Any, numbers: set, blocked: tuple = ()) -> Iterator[None]:
+    """What programs that are started meanwhile inherit."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, each in before.items():
+            signal.signal(number, each)
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signal_ends_the_program_in_order_with_0(program, gone, sent, blocked):
+    with signals(signal.SIG_DFL, {sent}, (sent,) if blocked else ()):
+        bus = program(echo(), "--tagged")
     bus.send(0, request(1, 1))
     pid = next(m["result"]["pid"] for _, _, m in iter(bus.receive, None) if "result" in m)
     bus.process.send_signal(sent)
     assert bus.process.wait(10) == 0
     assert gone(pid, 0)
+
+
+def test_exit_status_of_a_worker_is_known_also_where_sigchld_was_ignored(binary):
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with signals(signal.SIG_IGN, {signal.SIGCHLD}):
+        process = subprocess.Popen([binary, "--config-fd", "0"], **pipes)
+    config = python("import sys; sys.stdin.readline(); sys.exit(7)")
+    said, _ = process.communicate("\n".join(map(json.dumps, [config, request(1, 1)])).encode(), timeout=20)
+    error = json.loads(said)["error"]
+    assert (error["code"], error["data"]["exit_code"]) == (-32083, 7)
+
+
+LINGERING = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print("worker", os.getpid(), "has begun", file=sys.stderr, flush=True)
+sys.stdin.read()
+print("worker is to end", file=sys.stderr, flush=True)
+signal.sigwait([signal.SIGUSR1])
+print("worker has ended", file=sys.stderr, flush=True)
+"""
+
+
+def test_hangup_does_not_hasten_a_stop_but_another_signal_does(program, gone):
+    """A terminal that closes sends two: one comes from its shell."""
+    for second in signal.SIGHUP, signal.SIGTERM:
+        with signals(signal.SIG_DFL, {signal.SIGHUP}):
+            bus = program(python(LINGERING), "--log-level", "debug")
+        begun = next(line for line in bus.process.stderr if b"has begun" in line)
+        pid = int(begun.split(b"worker ")[-1].split()[0])
+        bus.process.send_signal(signal.SIGHUP)
+        next(line for line in bus.process.stderr if b"is to end" in line)
+        bus.process.send_signal(second)
+        if second == signal.SIGHUP:
+            os.kill(pid, signal.SIGUSR1)
+        assert bus.process.wait(10) == 0
+        assert (b"worker has ended" in bus.process.stderr.read()) == (second == signal.SIGHUP)
+        assert gone(pid, 0)
+
+
+def test_hangup_that_was_ignored_stays_so(program):
+    with signals(signal.SIG_IGN, {signal.SIGHUP}):
+        bus = program(echo(), "--tagged")
+    assert bus.receive()[2]["params"]["kind"] == "started"
+    bus.process.send_signal(signal.SIGHUP)
+    bus.send(0, request(1, 1))
+    assert bus.receive()[2]["id"] == 1
+    assert bus.end() == 0
 
 
 ASKING = """
@@ -363,6 +483,42 @@ def test_host_that_has_gone_has_its_requests_cancelled(program, pipes, options):
     assert (said.count(b"at notifications/cancelled"), said.count(b"at the end")) == (len(tags), 1)
 
 
+@pytest.fixture
+def terminal():
+    """The two ends of a terminal, the one of its window first."""
+    window, end = os.openpty()
+    tty.setraw(end)
+    with os.fdopen(window, "rb", buffering=0) as reader, os.fdopen(end, "wb", buffering=0) as writer:
+        yield reader, writer
+
+
+def test_host_that_has_gone_from_its_terminal_has_its_requests_cancelled(program, terminal):
+    window, end = terminal
+    bus = program(python(CANCELLED, protocol="mcp"), "--log-level", "debug", stdout=end)
+    end.close()
+    bus.send_text(b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t"}}\n')
+    next(line for line in bus.process.stderr if b"at tools/call" in line)
+    started = time.monotonic()
+    window.close()
+    assert bus.process.wait(10) == 0
+    assert time.monotonic() - started < 2
+    said = bus.process.stderr.read()
+    assert (said.count(b"at notifications/cancelled"), said.count(b"at the end")) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [os.pipe, socket.socketpair])
+def test_stdout_stays_blocking_for_those_who_share_it(program, kind):
+    reader, writer = (end if isinstance(end, int) else end.detach() for end in kind())
+    with os.fdopen(reader, "rb") as lines, os.fdopen(writer, "wb") as shared:
+        bus = program(echo(), stdout=shared)
+        bus.send_text(json.dumps(request(1, 1)).encode() + b"\n")
+        assert json.loads(lines.readline())["id"] == 1
+        if kind is os.pipe and sys.platform == "linux":
+            assert os.get_blocking(writer)
+        assert bus.end() == 0
+        assert os.get_blocking(writer)
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 def test_closed_descriptor_is_as_one_that_has_ended(root, tmp_path, closed):
     config = tmp_path / "bus.json"
@@ -440,6 +596,35 @@ def test_second_signal_ends_the_program_at_once_though_nobody_reads(program, gon
     assert bus.process.poll() is None
     bus.process.send_signal(signal.SIGTERM)
     assert bus.process.wait(2) == 0
+    assert gone(pid, 0)
+
+
+def test_second_signal_ends_the_program_at_once_though_its_terminal_stands_still(program, terminal):
+    """As after Ctrl-S: the terminal takes some of it and no more."""
+    window, end = terminal
+    bus = program(python(TALKATIVE + "sys.stdin.read()"), stdout=end)
+    bus.send_text(json.dumps(request(1, 1)).encode() + b"\n")
+    assert select.select([window], [], [], 10)[0]
+    bus.process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        bus.process.wait(0.5)
+    bus.process.send_signal(signal.SIGINT)
+    assert bus.process.wait(2) == 0
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits the memory of another process")
+def test_program_without_memory_for_messages_ends_in_order_with_1(program, gone):
+    """It keeps 8 MiB for a reader who is busy, and has not that much."""
+    talk = "try:" + textwrap.indent(TALKATIVE * 2, "    ") + "except BrokenPipeError:\n    pass\n"
+    bus = program({**python(STUBBORN + talk + "time.sleep(60)"), "limits": {"drain_timeout_sec": 1}})
+    bus.send_text(json.dumps(request(1, 1)).encode() + b"\n")
+    pid = json.loads(bus.process.stdout.readline())["params"][0]
+    status = Path("/proc", str(bus.process.pid), "status").read_text()
+    used = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmSize"))
+    resource.prlimit(bus.process.pid, resource.RLIMIT_AS, (used + (3 << 20),) * 2)
+    bus.send_text(json.dumps(request(2, 2)).encode() + b"\n")
+    assert bus.process.wait(10) == 1
+    assert b"no memory for messages to the host" in bus.process.stderr.read()
     assert gone(pid, 0)
 
 
