@@ -69,6 +69,7 @@ static void on_error(stdio_bus_t *bus, int code, const char *message, void *user
     if (!bus) host->refusal = code;
     if (bus && code == STDIO_BUS_ERR_WORKER) return; /* the log has it already */
     log_print(STDIO_BUS_LOG_ERROR, message);
+    if (bus && code == STDIO_BUS_ERR_BUFFER && !host->listening) output_fail(&host->out);
 }
 
 static void on_batch(stdio_bus_t *bus, const char *data, size_t len, const stdio_bus_line_t *lines, size_t count,

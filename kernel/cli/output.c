@@ -39,8 +39,7 @@ void output_add(output_t *out, const char *bytes, size_t len) {
         char *data = cap > out->cap ? realloc(out->data, cap) : out->data;
         if (!data) {
             log_print(STDIO_BUS_LOG_ERROR, "no memory for messages to the host");
-            out->failed = true;
-            output_give_up(out);
+            output_fail(out);
             return;
         }
         out->data = data;
@@ -112,6 +111,11 @@ void output_give_up(output_t *out) {
     out->data = NULL;
     out->head = out->len = out->cap = 0;
     out->broken = true;
+}
+
+void output_fail(output_t *out) {
+    out->failed = true;
+    output_give_up(out);
 }
 
 void output_flush(output_t *out) {

@@ -36,6 +36,8 @@ void output_json_string(output_t *out, const char *text);
 void output_unblock(output_t *out);
 /* Nobody is left to read: nothing is kept any more. */
 void output_give_up(output_t *out);
+/* Messages are missing: the others are of no use. */
+void output_fail(output_t *out);
 /* Writes what stdout takes without blocking. */
 void output_flush(output_t *out);
 /* Writes everything, as long as the reader goes on reading.  True: it has left off, for `other` is readable. */
