@@ -100,6 +100,11 @@ def until(condition):
         time.sleep(0.01)
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(module, "FORCED_END_SEC", 0.2)
+
+
 def test_end_that_takes_long_is_seen_through_without_a_loop(make):
     programs = [make(), make()]
     started = time.monotonic()
@@ -111,7 +116,7 @@ def test_end_that_takes_long_is_seen_through_without_a_loop(make):
     until(lambda: not module._seeing_to_it.locked())
 
 
-def test_end_is_waited_for_where_no_thread_can_be_started(make, monkeypatch):
+def test_end_is_waited_for_where_no_thread_can_be_started(make, impatient, monkeypatch):
     def refuse(*_):
         raise RuntimeError("can't start new thread")
 
@@ -121,7 +126,7 @@ def test_end_is_waited_for_where_no_thread_can_be_started(make, monkeypatch):
     assert (program.poll(), module._unfinished) == (-9, set())
 
 
-def test_end_is_waited_for_at_interpreter_exit(make, monkeypatch):
+def test_end_is_waited_for_at_interpreter_exit(make, impatient, monkeypatch):
     monkeypatch.setattr(module, "_exiting", True)
     program = make()
     program.finish(wait=False)
@@ -141,7 +146,7 @@ def test_end_that_not_even_killing_brings_about_is_not_waited_for_for_ever(make,
 
 @pytest.mark.parametrize("wait", [False, True])
 @pytest.mark.parametrize("which", ["another", "the same"])
-def test_finalizer_amid_the_end_of_a_program_ends_one_too(which, wait, make, monkeypatch):
+def test_finalizer_amid_the_end_of_a_program_ends_one_too(which, wait, make, impatient, monkeypatch):
     """The garbage collector may run it anywhere."""
     program = make()
     garbage = [make() if which == "another" else program]
@@ -160,7 +165,7 @@ def test_finalizer_amid_the_end_of_a_program_ends_one_too(which, wait, make, mon
     until(lambda: not module._unfinished)
 
 
-def test_what_a_killed_program_leaves_is_removed_without_a_loop(make, tmp_path):
+def test_what_a_killed_program_leaves_is_removed_without_a_loop(make, impatient, tmp_path):
     left = tmp_path / "left"
     left.touch()
     make(undo=["rm", str(left)]).finish(wait=False)

@@ -18,7 +18,7 @@ import pytest
 
 from stdiobus import PoolConfig
 
-PATIENCE = 30
+PATIENCE = 15
 
 PROLOGUE = """
 import asyncio, contextlib, gc, json, os, signal, sys, threading, time, warnings
@@ -46,6 +46,8 @@ def pids(bus):
 
 # Stops the program of a bus, so that nothing but being killed ends it; gives it and its workers.
 def hang(bus):
+    import stdiobus.backends.program
+    stdiobus.backends.program.FORCED_END_SEC = 0.2
     program = getattr(bus, "_bus", bus)._life.dispatcher.backend._held.program.pid
     os.kill(program, signal.SIGSTOP)
     return [program, *pids(bus)]
@@ -473,9 +475,10 @@ print("ended")
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", HANGING)
 def test_program_that_hangs_is_gone_soon_whatever_becomes_of_its_loop(scenario, pools):
-    """Killed after a second, and its workers with it; a host that exits waits for that."""
+    """Killed when its time is up, and its workers with it; a host that exits waits for that."""
     assert run_host(HANGING[scenario], "subprocess", pools) == "ended\n"
 
 
