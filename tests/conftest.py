@@ -34,7 +34,7 @@ from tests.interpreters import PYTHON
 # work on the machine, as in .ci/run, for up to a second.
 LONGEST_CALLBACK = 0.2 * (2 if sys.flags.dev_mode else 1) * (2 if "coverage" in sys.modules else 1)
 if sys.implementation.name != "cpython":
-    LONGEST_CALLBACK = 2.0
+    LONGEST_CALLBACK = 1.4
 TIME_TO_DIE = 2.0  # seconds that a killed descendant may still be seen
 
 # Every descendant inherits this variable, so it is found even when its parent is gone.
