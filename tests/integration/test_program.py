@@ -364,6 +364,15 @@ def test_exit_status_of_a_worker_is_known_also_where_sigchld_was_ignored(binary)
     assert (error["code"], error["data"]["exit_code"]) == (-32083, 7)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells a process of its parent's death")
+def test_worker_that_does_not_read_its_stdin_ends_with_a_program_that_is_killed(program, gone):
+    pool = {"id": "p", "protocol": "jsonrpc", "command": "sleep", "args": ["1000"]}
+    bus = program({"pools": [pool]}, "--tagged")
+    pid = bus.receive()[2]["params"]["pid"]
+    bus.process.kill()
+    assert gone(pid, 2)
+
+
 LINGERING = """
 import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
